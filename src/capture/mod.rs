@@ -1,0 +1,1 @@
+//! Change on the screen becomes lines, lines become messages, messages become turns.

@@ -1,0 +1,1 @@
+//! The send: typed, read back, submitted, proven.

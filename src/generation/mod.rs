@@ -1,0 +1,1 @@
+//! Context, provider chain, validation.

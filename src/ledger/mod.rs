@@ -1,0 +1,1 @@
+//! The ledger: what is answered, and how it ended.

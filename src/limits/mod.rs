@@ -1,0 +1,1 @@
+//! Rates and session memory, in this process.

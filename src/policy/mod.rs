@@ -1,0 +1,1 @@
+//! Rules that both halves keep: modes, the fence, caps, age, redaction. Pure: no I/O, no clock.

@@ -1,0 +1,1 @@
+//! One file a role: the only place that joins rooms.

@@ -1,0 +1,1 @@
+//! Logs and metrics. It serves every room and uses none.
