@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_derived_id_is_pinned() {
         // A change here would make every conversation a new one on every desk.
-        insta::assert_snapshot!(ConversationId::derive("irc.example", "me", "alice"), @"");
+        insta::assert_snapshot!(ConversationId::derive("irc.example", "me", "alice"), @"b7557383-5863-5506-9171-23332418f2d6");
     }
 
     #[test]
