@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::contract::{Mode, Scope, TurnId};
+use crate::contract::{Control, Mode, Scope, TurnId};
 use crate::error::Problem;
-use crate::roles::{self, Environment};
+use crate::roles::{self, Context, Environment};
 
 /// Answers chat messages from the desktop: sees the window, writes a reply, types it, and proves that it was sent.
 #[derive(Debug, Parser)]
@@ -216,5 +216,102 @@ pub fn main() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+type Done = Result<ExitCode, Problem>;
+
+fn run(cli: Cli) -> Done {
+    let environment = Environment(crate::settings::environment());
+    match cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "autoreply", &mut std::io::stdout());
+            return Ok(ExitCode::SUCCESS);
+        }
+        #[cfg(feature = "desktop")]
+        Command::Watchdog => return roles::watchdog::run(&environment).map(|()| ExitCode::SUCCESS),
+        #[cfg(all(feature = "desktop", feature = "worker"))]
+        Command::Rig { command } => {
+            return match command {
+                RigCommand::Peer { nick, port } => roles::demo::peer(&nick, port),
+                RigCommand::Sentinel => roles::demo::sentinel(&environment),
+            };
+        }
+        _ => {}
+    }
+    let context = Context::gather(cli.config, cli.socket, cli.json, environment)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Problem::new(format!("the runtime does not start ({error})"), "this process", "Free memory or raise the limits")
+    })?;
+    let done = runtime.block_on(role(cli.command, &context));
+    // Threads that wait for a display or a disk must not hold the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    done
+}
+
+async fn role(command: Command, context: &Context) -> Done {
+    let text = match command {
+        #[cfg(all(feature = "desktop", feature = "worker"))]
+        Command::Run => return roles::run::run(context).await.map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "desktop")]
+        Command::Desktop { capture_only } => {
+            return roles::desktop::run(context, capture_only).await.map(|()| ExitCode::SUCCESS);
+        }
+        #[cfg(feature = "worker")]
+        Command::Worker => return roles::worker::run(context).await.map(|()| ExitCode::SUCCESS),
+        #[cfg(all(feature = "desktop", feature = "worker"))]
+        Command::Demo(args) => return roles::demo::run(context, &args.directory).await,
+        Command::Doctor => {
+            let findings = roles::doctor::examine(context).await;
+            print(&findings.text(context.json));
+            return Ok(if findings.well() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        #[cfg(feature = "desktop")]
+        Command::Profile { command } => match command {
+            ProfileCommand::Check { profile, picture } => roles::profile::check(context, &profile, &picture)?,
+            ProfileCommand::List => roles::profile::list(),
+            ProfileCommand::Show { name } => roles::profile::show(&name)?,
+        },
+        Command::Sagas { command } => match command {
+            SagasCommand::List { all } => roles::sagas::list(context, all).await?,
+            SagasCommand::Show { turn } => roles::sagas::show(context, turn).await?,
+            SagasCommand::Approve { turn, version } => roles::sagas::approve(context, turn, version).await?,
+            SagasCommand::Reject { turn, why } => roles::sagas::reject(context, turn, why).await?,
+        },
+        Command::Control { command } => control(context, command).await?,
+        Command::Migrate => roles::migrate::run(context).await?,
+        Command::Settings { command: SettingsCommand::Show { defaults } } => roles::settings::show(context, defaults),
+        // Answered in `run`, before there are settings.
+        _ => String::new(),
+    };
+    print(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn control(context: &Context, command: ControlCommand) -> Result<String, Problem> {
+    let (control, args) = match command {
+        ControlCommand::Show => return roles::control::show(context).await,
+        ControlCommand::Mode { mode, args } => (Control::Mode(mode), args),
+        ControlCommand::Pause(args) => (Control::Pause, args),
+        ControlCommand::Resume(args) => (Control::Resume, args),
+        ControlCommand::Stop(args) => (Control::Stop, args),
+        ControlCommand::Unset(args) => (Control::Unset, args),
+    };
+    roles::control::set(context, args.scope, control, args.why).await
+}
+
+/// Prints an answer; a reader that has gone (`| head`) is no error.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let _gone = std::io::stdout().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
     }
 }

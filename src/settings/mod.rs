@@ -147,6 +147,12 @@ impl Layers {
     }
 }
 
+/// The environment of this process; a variable that is not UTF-8 is left out. Roles hand on what a room needs.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
 /// Where the settings file is looked for when none is named: `$XDG_CONFIG_HOME/autoreply/config.toml`.
 pub fn default_file(xdg_config_home: Option<&str>, home: Option<&str>) -> Option<PathBuf> {
     base(xdg_config_home, home, ".config").map(|dir| dir.join("config.toml"))
