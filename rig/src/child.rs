@@ -33,6 +33,13 @@ pub fn tied(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
+/// Like [`tied`], but asks the program to end instead of killing it: for one that has children of its own to end.
+pub fn tied_gently(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    command
+}
+
 /// Like [`tied`], as the unprivileged user `nobody`; for servers that refuse to run as root.
 ///
 /// A program that changes its user by itself would lose the tie, so it is changed before.

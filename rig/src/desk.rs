@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::child::{Kin, end_marked, marked, tied, tied_as_nobody};
+use crate::child::{Kin, end_marked, marked, tied, tied_as_nobody, tied_gently};
 use crate::config;
 use crate::tools::bus_launcher;
 use crate::windows::{Picture, Windows};
@@ -283,7 +283,9 @@ impl Desk {
             program: "at-spi-bus-launcher".to_owned(),
             source: std::io::ErrorKind::NotFound.into(),
         })?;
-        let mut command = self.command(launcher);
+        // Killed, it would leave the bus it started behind.
+        let mut command = tied_gently(launcher);
+        self.furnish_own(&mut command);
         command.arg("--launch-immediately");
         let mut accessibility = self.start_kin("at-spi", command, false)?;
         accessibility.wait_until("the accessibility bus", PATIENCE, || Ok(self.has_accessibility()))?;
@@ -291,12 +293,21 @@ impl Desk {
         Ok(())
     }
 
-    /// Whether the session bus tells the address of the accessibility bus.
+    /// Whether the launcher serves its name and tells the address of the accessibility bus.
     fn has_accessibility(&self) -> bool {
+        // Asked for the address before the launcher has its name, the session bus would start another launcher.
+        let owner = ["/org/freedesktop/DBus", "org.freedesktop.DBus.NameHasOwner", "string:org.a11y.Bus"];
+        let owned = self.ask_bus("--dest=org.freedesktop.DBus", &owner);
+        owned.is_some_and(|answer| answer.contains("boolean true"))
+            && self.ask_bus("--dest=org.a11y.Bus", &["/org/a11y/bus", "org.a11y.Bus.GetAddress"]).is_some()
+    }
+
+    /// The answer to a call on the session bus, as dbus-send prints it.
+    fn ask_bus(&self, destination: &str, call: &[&str]) -> Option<String> {
         let mut ask = self.command("dbus-send");
-        ask.args(["--session", "--print-reply", "--reply-timeout=2000", "--dest=org.a11y.Bus", "/org/a11y/bus"]);
-        ask.arg("org.a11y.Bus.GetAddress").stdout(Stdio::null()).stderr(Stdio::null());
-        ask.status().is_ok_and(|status| status.success())
+        ask.args(["--session", "--print-reply", "--reply-timeout=2000", destination]).args(call);
+        let answer = ask.stderr(Stdio::null()).output().ok()?;
+        answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).into_owned())
     }
 
     fn start_server(&mut self) -> Result<(), Fault> {
