@@ -302,6 +302,18 @@ impl Desk {
             && self.ask_bus("--dest=org.a11y.Bus", &["/org/a11y/bus", "org.a11y.Bus.GetAddress"]).is_some()
     }
 
+    /// How many applications can be read through accessibility.
+    fn count_accessible(&self) -> Option<u32> {
+        let answer = self.ask_bus("--dest=org.a11y.Bus", &["/org/a11y/bus", "org.a11y.Bus.GetAddress"])?;
+        let address = answer.split('"').nth(1)?;
+        let mut ask = self.command("dbus-send");
+        ask.args([&format!("--bus={address}"), "--print-reply", "--reply-timeout=2000"]);
+        ask.args(["--dest=org.a11y.atspi.Registry", "/org/a11y/atspi/accessible/root"]);
+        ask.args(["org.freedesktop.DBus.Properties.Get", "string:org.a11y.atspi.Accessible", "string:ChildCount"]);
+        let answer = ask.stderr(Stdio::null()).output().ok()?;
+        String::from_utf8_lossy(&answer.stdout).trim().rsplit(' ').next()?.parse().ok()
+    }
+
     /// The answer to a call on the session bus, as dbus-send prints it.
     fn ask_bus(&self, destination: &str, call: &[&str]) -> Option<String> {
         let mut ask = self.command("dbus-send");
@@ -354,6 +366,8 @@ impl Desk {
             Ok(ask_online(self.port, &name, &self.nick) == Some(true)
                 && windows.all()?.iter().any(|shown| shown.title.contains(MAIN_TITLE)))
         })?;
+        let seen = || Ok(self.count_accessible().is_some_and(|count| count > 0));
+        hexchat.wait_until("HexChat on the accessibility bus", PATIENCE, seen)?;
         self.kin.push(hexchat);
         Ok(())
     }
