@@ -24,6 +24,7 @@ pub struct Kin {
     name: String,
     log: PathBuf,
     child: Child,
+    gentle: bool,
 }
 
 /// Builds the command that runs `program` tied to our life; environment and standard streams are still to be set.
@@ -62,7 +63,14 @@ impl Kin {
         command.stderr(file);
         command.stdout(if pipe_output { Stdio::piped() } else { Stdio::from(copy) });
         let child = bear(command).map_err(|source| Fault::Start { program: name.to_owned(), source })?;
-        Ok(Self { name: name.to_owned(), log: log.to_owned(), child })
+        Ok(Self { name: name.to_owned(), log: log.to_owned(), child, gentle: false })
+    }
+
+    /// Lets the child end by itself when dropped, for up to 2 s, before it is killed: for one that has children.
+    #[must_use]
+    pub fn gently(mut self) -> Self {
+        self.gentle = true;
+        self
     }
 
     /// The child's process id.
@@ -137,6 +145,10 @@ impl Kin {
 
 impl Drop for Kin {
     fn drop(&mut self) {
+        if self.gentle && !self.ended_within(Duration::ZERO) {
+            signal("TERM", self.child.id());
+            self.ended_within(Duration::from_secs(2));
+        }
         // Both fail only when the child is already gone, which is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -180,18 +192,31 @@ pub fn marked(mark: &str) -> Vec<u32> {
     .collect()
 }
 
-/// Ends the processes that carry `mark`: first waits up to `patience` for them to go by themselves.
+/// Ends the processes that carry `mark`: waits up to `patience` for them to go by themselves, then kills what is
+/// left and waits as long again for that to be gone.
 ///
 /// Returns how many had to be killed.
 pub fn end_marked(mark: &str, patience: Duration) -> usize {
+    let left = left_after(mark, patience);
+    for pid in &left {
+        signal("KILL", *pid);
+    }
+    left_after(mark, patience);
+    left.len()
+}
+
+fn left_after(mark: &str, patience: Duration) -> Vec<u32> {
     let started = Instant::now();
-    while !marked(mark).is_empty() && started.elapsed() < patience {
+    loop {
+        let left = marked(mark);
+        if left.is_empty() || started.elapsed() >= patience {
+            return left;
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let left = marked(mark);
-    for pid in &left {
-        // `kill` fails only when the process went in between.
-        let _ = Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).stderr(Stdio::null()).status();
-    }
-    left.len()
+}
+
+/// Sends a signal by the shell's own `kill`, which needs no unsafe code; it fails only when the process has gone.
+fn signal(name: &str, pid: u32) {
+    let _ = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).stderr(Stdio::null()).status();
 }

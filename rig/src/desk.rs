@@ -289,7 +289,7 @@ impl Desk {
         command.arg("--launch-immediately");
         let mut accessibility = self.start_kin("at-spi", command, false)?;
         accessibility.wait_until("the accessibility bus", PATIENCE, || Ok(self.has_accessibility()))?;
-        self.kin.push(accessibility);
+        self.kin.push(accessibility.gently());
         Ok(())
     }
 

@@ -166,6 +166,16 @@ impl Windows {
         self.tell_manager(id, self.atoms._NET_MOVERESIZE_WINDOW, [flags, x, y, width, height])
     }
 
+    /// Where a window's content is on the screen: x, y, width, height in pixels, without the manager's frame.
+    ///
+    /// # Errors
+    /// When the window or the display went away.
+    pub fn rectangle(&self, id: Window) -> Result<(i16, i16, u16, u16), Fault> {
+        let size = self.conn.get_geometry(id)?.reply()?;
+        let corner = self.conn.translate_coordinates(id, self.root, 0, 0)?.reply()?;
+        Ok((corner.dst_x, corner.dst_y, size.width, size.height))
+    }
+
     /// Asks a window to close, as its close button would.
     ///
     /// # Errors

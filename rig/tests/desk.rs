@@ -71,6 +71,16 @@ fn a_message_travels_both_ways_and_only_the_leaked_key_is_seen() {
     person.open_dialog("bob").unwrap();
     assert_eq!(desk.windows().unwrap().all().unwrap().iter().filter(|shown| shown.class == "Hexchat").count(), 3);
 
+    // Windows go where they are put, so that several can be watched side by side.
+    let windows = desk.windows().unwrap();
+    let dialog = windows.find(&desk.dialog_title("alice")).unwrap().id;
+    windows.place(dialog, 10, 30, 700, 500).unwrap();
+    let (started, wanted) = (Instant::now(), |(x, y, width, height)| x < 30 && y < 80 && (width, height) == (700, 500));
+    while !wanted(windows.rectangle(dialog).unwrap()) && started.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(wanted(windows.rectangle(dialog).unwrap()), "{:?}", windows.rectangle(dialog));
+
     // The same line twice stays two, in order, each in its own conversation.
     for text in ["Yes, until 18:00 (7 days) ~ {OK}!", "see you", "see you"] {
         person.say(&desk.dialog_title("alice"), text).unwrap();
