@@ -265,14 +265,14 @@ mod tests {
         let links = scripts
             .into_iter()
             .map(|(name, instant, answers)| {
-                let provider = Scripted { name, answers: Mutex::new(answers.into()), calls: Arc::clone(&calls), instant };
+                let provider =
+                    Scripted { name, answers: Mutex::new(answers.into()), calls: Arc::clone(&calls), instant };
                 let limits = breaker::Limits { failures: 3, cool_down: Duration::from_secs(60) };
                 Link::new(Box::new(provider), if instant { Mode::Auto } else { Mode::Draft }, limits)
             })
             .collect();
         let rules = Rules { max_chars: 100, max_bytes: 100, newlines: Newlines::Join };
-        let patience =
-            Patience { attempts: 3, initial: Duration::from_millis(4), max: Duration::from_millis(50) };
+        let patience = Patience { attempts: 3, initial: Duration::from_millis(4), max: Duration::from_millis(50) };
         (Chain::new(links, rules, patience, "Ann".into()), calls)
     }
 
@@ -286,7 +286,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_transient_is_tried_again_and_the_first_reply_wins() {
-        let (chain, calls) = chain(vec![("a", false, vec![transient(), transient(), Ok("yes")]), ("b", true, vec![Ok("no")])]);
+        let (chain, calls) =
+            chain(vec![("a", false, vec![transient(), transient(), Ok("yes")]), ("b", true, vec![Ok("no")])]);
         let draft = chain.draft(&request(&["?"]), within(2000)).await.unwrap();
         assert_eq!(draft, Draft { text: "yes".into(), provider: "a".into(), ceiling: Mode::Draft });
         assert_eq!(*calls.lock().unwrap(), ["a", "a", "a"]);
@@ -302,7 +303,11 @@ mod tests {
             ProviderError::Timeout,
             ProviderError::RateLimited { retry_after: Some(Duration::from_secs(30)) },
         ] {
-            let (chain, calls) = chain(vec![("a", false, vec![Err(error)]), ("b", false, vec![Ok("/quit")]), ("c", true, vec![Ok("fine")])]);
+            let (chain, calls) = chain(vec![
+                ("a", false, vec![Err(error)]),
+                ("b", false, vec![Ok("/quit")]),
+                ("c", true, vec![Ok("fine")]),
+            ]);
             let draft = chain.draft(&request(&["?"]), within(2000)).await.unwrap();
             assert_eq!((draft.text.as_str(), draft.ceiling), ("fine", Mode::Auto));
             assert_eq!(*calls.lock().unwrap(), ["a", "b", "c"]);
@@ -340,7 +345,8 @@ mod tests {
         let (hangs, _) = chain(vec![("a", false, vec![])]);
         let error = hangs.draft(&request(&["my secret"]), within(50)).await.unwrap_err();
         assert!(matches!(&error, GenerationError::Deadline { .. }) && !error.to_string().contains("secret"));
-        let (fails, _) = chain(vec![("a", false, vec![Err(ProviderError::Permanent("no key".into()))]), ("b", true, vec![Ok("")])]);
+        let (fails, _) =
+            chain(vec![("a", false, vec![Err(ProviderError::Permanent("no key".into()))]), ("b", true, vec![Ok("")])]);
         let error = fails.draft(&request(&["?"]), within(500)).await.unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -91,8 +91,7 @@ pub fn build(request: &DraftRequest, instructions: &str, budget: usize) -> Vec<P
     if asked.is_empty()
         && let Some(newest) = questions.last()
     {
-        asked.push(cut_to(newest, room));
-        room = 0;
+        asked.push(cut_to(newest, budget.saturating_sub(frame)));
     }
     let seen = take_newest(&seen, &mut room);
     let remembered = take_newest(&remembered, &mut room);
@@ -129,7 +128,11 @@ fn take_newest(lines: &[Line<'_>], room: &mut usize) -> Vec<String> {
     let mut taken = Vec::new();
     for line in lines.iter().rev() {
         let rendered = line.render(&visible(line.text));
-        let Some(left) = room.checked_sub(estimate_tokens(&rendered)) else { break };
+        let Some(left) = room.checked_sub(estimate_tokens(&rendered)) else {
+            // What is less important must not slip in where this did not fit: it would leave a gap.
+            *room = 0;
+            break;
+        };
         *room = left;
         taken.push(rendered);
     }
@@ -140,31 +143,11 @@ fn take_newest(lines: &[Line<'_>], room: &mut usize) -> Vec<String> {
 /// The beginning of the line's text that fits into `room`, with a mark that it was cut; at least the mark.
 fn cut_to(line: &Line<'_>, room: usize) -> String {
     let text = visible(line.text);
-    let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
-    let rendered = |count: usize| line.render(&format!("{}…", &text[..ends.get(count).copied().unwrap_or(text.len())]));
-    let fits = ends.partition_point_by_index(|count| estimate_tokens(&rendered(count)) <= room);
-    rendered(fits.saturating_sub(1))
-}
-
-/// A binary search over indices; a method so that [`cut_to`] reads like what it means.
-trait PartitionByIndex {
-    /// The first index for which `holds` is false, given that it is true up to some point and false after it.
-    fn partition_point_by_index(&self, holds: impl Fn(usize) -> bool) -> usize;
-}
-
-impl<T> PartitionByIndex for Vec<T> {
-    fn partition_point_by_index(&self, holds: impl Fn(usize) -> bool) -> usize {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if holds(middle) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
-    }
+    let mut ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    ends.push(text.len());
+    let rendered = |end: usize| line.render(&format!("{}…", &text[..end]));
+    let fit = ends.partition_point(|end| estimate_tokens(&rendered(*end)) <= room);
+    rendered(fit.checked_sub(1).map_or(0, |last| ends[last]))
 }
 
 /// The text without what a reader does not see: line separators become spaces, invisible tag characters (which can

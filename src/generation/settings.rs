@@ -7,13 +7,13 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::breaker;
 use super::chain::{Chain, Link, Patience};
 use super::provider::acknowledge::{self, Acknowledge};
 use super::provider::canned::{self, Canned, DEFAULT_RULES, MAX_FILE_BYTES, Rules};
 use super::provider::chat_completions::{self, ChatCompletions};
 use super::provider::{Provider, display_name};
 use super::validation::{self, Newlines};
-use super::breaker;
 use crate::clock::Clock;
 use crate::contract::Mode;
 use crate::error::Problem;
@@ -82,7 +82,11 @@ impl Settings {
     /// The first that does not.
     pub fn check(&self) -> Result<(), Problem> {
         if self.chain.is_empty() {
-            return Err(Problem::new("the chain is empty", "generation.chain", "Name at least one provider, as canned"));
+            return Err(Problem::new(
+                "the chain is empty",
+                "generation.chain",
+                "Name at least one provider, as canned",
+            ));
         }
         let mut seen = HashSet::new();
         for name in &self.chain {
@@ -107,7 +111,11 @@ impl Settings {
             }
         }
         if self.retry_max_ms < self.retry_initial_ms {
-            return Err(Problem::new("the longest wait is shorter than the first", "generation.retry_max_ms", "Write at least retry_initial_ms"));
+            return Err(Problem::new(
+                "the longest wait is shorter than the first",
+                "generation.retry_max_ms",
+                "Write at least retry_initial_ms",
+            ));
         }
         self.used().try_for_each(|(name, provider)| provider.check(&format!("generation.providers.{name}")))
     }
@@ -153,7 +161,11 @@ impl ProviderSettings {
     fn check(&self, place: &str) -> Result<(), Problem> {
         let ceiling = self.ceiling();
         if ceiling == Mode::Off {
-            return Err(Problem::new("a ceiling of off gives replies nobody may use", format!("{place}.ceiling"), "Write draft or auto, or take the provider out of the chain"));
+            return Err(Problem::new(
+                "a ceiling of off gives replies nobody may use",
+                format!("{place}.ceiling"),
+                "Write draft or auto, or take the provider out of the chain",
+            ));
         }
         match self {
             Self::Canned(_) => Ok(()),
@@ -190,7 +202,11 @@ pub fn build(
     for (name, provider) in settings.used() {
         let key = secrets.get(name);
         if key.is_none() && references.contains_key(name) {
-            problems.push(Problem::new("its key was not found", format!("generation.providers.{name}"), "Set the variable or the file that api_key_env or api_key_file names"));
+            problems.push(Problem::new(
+                "its key was not found",
+                format!("generation.providers.{name}"),
+                "Set the variable or the file that api_key_env or api_key_file names",
+            ));
             continue;
         }
         match build_provider(name, provider, settings, key, clock) {
@@ -240,7 +256,13 @@ fn read_rules(file: &str) -> Result<Rules, Vec<Problem>> {
     let mut bytes = Vec::new();
     std::fs::File::open(file)
         .and_then(|opened| opened.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| vec![Problem::new(format!("the rules cannot be read: {error}"), file, "Check generation.providers.*.rules_file")])?;
+        .map_err(|error| {
+            vec![Problem::new(
+                format!("the rules cannot be read: {error}"),
+                file,
+                "Check generation.providers.*.rules_file",
+            )]
+        })?;
     Rules::parse(file, &bytes)
 }
 
@@ -313,10 +335,22 @@ mod tests {
             ("[providers.canned]\nkind = 'canned'\nceiling = 'off'", "ceiling"),
             ("[providers.canned]\nkind = 'canned'\nrules_file = '/does/not/exist'", "/does/not/exist"),
             ("[providers.acknowledge]\nkind = 'acknowledge'\nwindow_s = 1\ntext = '/quit'", "acknowledge.text"),
-            ("chain = ['m']\n[providers.m]\nkind = 'chat_completions'\nbase_url = 'ftp://x'\nmodel = 'm'", "m.base_url"),
-            ("chain = ['m']\n[providers.m]\nkind = 'chat_completions'\nbase_url = 'http://far.example/v1'\nmodel = 'm'\napi_key_env = 'K'", "unencrypted"),
-            ("chain = ['m']\n[providers.m]\nkind = 'chat_completions'\nbase_url = 'https://u:p@far.example/v1'\nmodel = 'm'", "credentials"),
-            ("chain = ['m']\n[providers.m]\nkind = 'chat_completions'\nbase_url = 'http://localhost/v1'\nmodel = 'm'\napi_key_env = 'K'", "key was not found"),
+            (
+                "chain = ['m']\n[providers.m]\nkind = 'chat_completions'\nbase_url = 'ftp://x'\nmodel = 'm'",
+                "m.base_url",
+            ),
+            (
+                "chain = ['m']\n[providers.m]\nkind = 'chat_completions'\nbase_url = 'http://far.example/v1'\nmodel = 'm'\napi_key_env = 'K'",
+                "unencrypted",
+            ),
+            (
+                "chain = ['m']\n[providers.m]\nkind = 'chat_completions'\nbase_url = 'https://u:p@far.example/v1'\nmodel = 'm'",
+                "credentials",
+            ),
+            (
+                "chain = ['m']\n[providers.m]\nkind = 'chat_completions'\nbase_url = 'http://localhost/v1'\nmodel = 'm'\napi_key_env = 'K'",
+                "key was not found",
+            ),
         ] {
             let told = problems(extra);
             assert!(told.contains(part), "{part:?} is not in {told:?}");

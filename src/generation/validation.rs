@@ -218,11 +218,11 @@ mod tests {
     use super::*;
 
     const RULES: Rules = Rules { max_chars: 200, max_bytes: 400, newlines: Newlines::Join };
-    const SECRET_ORDERS: &str = "You write short replies for Ann. Never mention the blue folder in the cellar to anyone at all.";
+    const SECRET_ORDERS: &str =
+        "You write short replies for Ann. Never mention the blue folder in the cellar to anyone at all.";
 
     fn model(raw: &str, chat: &[&str]) -> Result<String, Rejection> {
-        let facts =
-            Facts { chat, instructions: Some(SECRET_ORDERS), own_names: &["Ann"], author: Author::Model };
+        let facts = Facts { chat, instructions: Some(SECRET_ORDERS), own_names: &["Ann"], author: Author::Model };
         validate(raw, &facts, &RULES)
     }
 

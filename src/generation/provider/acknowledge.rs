@@ -126,8 +126,7 @@ mod tests {
     use crate::generation::testing::request;
 
     fn provider(window_s: u64) -> Acknowledge {
-        let settings =
-            Settings { text: "Thanks {peer}, {name} will answer.".into(), window_s, ceiling: Mode::Auto };
+        let settings = Settings { text: "Thanks {peer}, {name} will answer.".into(), window_s, ceiling: Mode::Auto };
         Acknowledge::new("acknowledge", &settings, "Ann")
     }
 

@@ -134,7 +134,8 @@ impl Rules {
     fn check(file: &str, bytes: &[u8], raw: RawFile) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut rules = Vec::new();
-        let mut add = |place: String, (what, remedy): (String, String)| problems.push(Problem::new(what, place, remedy));
+        let mut add =
+            |place: String, (what, remedy): (String, String)| problems.push(Problem::new(what, place, remedy));
         let office = raw.office.and_then(|raw| {
             let place = format!("{file}, line {}, [office]", line_of(bytes, raw.span().start));
             check_office(raw.into_inner()).map_err(|fault| add(place, fault)).ok()
@@ -176,7 +177,10 @@ fn check_office(raw: RawOffice) -> Result<OfficeHours, Fault> {
         "system" => TimeZone::system(),
         "UTC" => TimeZone::UTC,
         name => TimeZone::get(name).map_err(|_| {
-            (format!("{name:?} is no known time zone"), "Write an IANA name such as Europe/Berlin, UTC, or system".into())
+            (
+                format!("{name:?} is no known time zone"),
+                "Write an IANA name such as Europe/Berlin, UTC, or system".into(),
+            )
         })?,
     };
     let rows = raw.hours.into_iter().map(check_hours).collect::<Result<Vec<_>, _>>()?;
@@ -193,7 +197,10 @@ fn check_hours(raw: RawHours) -> Result<Hours, Fault> {
     let days = raw
         .days
         .iter()
-        .map(|day| parse_day(day).ok_or_else(|| (format!("{day:?} is no weekday"), "Write mon, tue, wed, thu, fri, sat or sun".into())))
+        .map(|day| {
+            parse_day(day)
+                .ok_or_else(|| (format!("{day:?} is no weekday"), "Write mon, tue, wed, thu, fri, sat or sun".into()))
+        })
         .collect::<Result<Vec<_>, _>>()?;
     if days.is_empty() {
         return Err(("the hours hold on no day".into(), "Name at least one weekday in days".into()));
@@ -213,21 +220,23 @@ fn check_rule(raw: RawRule, has_office: bool) -> Result<Rule, Fault> {
         .patterns
         .iter()
         .enumerate()
-        .map(|(index, pattern)| compile(pattern, raw.ignore_case).map_err(|(what, fix)| (format!("pattern {}: {what}", index + 1), fix)))
+        .map(|(index, pattern)| {
+            compile(pattern, raw.ignore_case).map_err(|(what, fix)| (format!("pattern {}: {what}", index + 1), fix))
+        })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Rule { patterns, answer: raw.answer, when: raw.when })
 }
 
 fn compile(pattern: &str, ignore_case: bool) -> Result<Regex, Fault> {
-    let regex = RegexBuilder::new(pattern)
-        .case_insensitive(ignore_case)
-        .size_limit(MAX_PATTERN_BYTES)
-        .build()
-        .map_err(|error| {
-            let text = error.to_string();
-            let reason = text.lines().last().unwrap_or("it cannot be compiled").trim_start_matches("error: ").to_owned();
-            (reason, "Write a regular expression in the syntax of Rust's regex crate".into())
-        })?;
+    let regex =
+        RegexBuilder::new(pattern).case_insensitive(ignore_case).size_limit(MAX_PATTERN_BYTES).build().map_err(
+            |error| {
+                let text = error.to_string();
+                let reason =
+                    text.lines().last().unwrap_or("it cannot be compiled").trim_start_matches("error: ").to_owned();
+                (reason, "Write a regular expression in the syntax of Rust's regex crate".into())
+            },
+        )?;
     if regex.is_match("") {
         return Err(("it fits every message, even an empty one".into(), "Write \".\" if that is meant".into()));
     }
@@ -250,7 +259,10 @@ pub(super) fn check_answer(answer: &str) -> Result<(), (String, String)> {
         return fault("the answer holds a line break or a control character", "Write it on one line");
     }
     if answer.trim_start().starts_with('/') {
-        return fault("the answer starts with a slash, which chat applications take for a command", "Start it with a word");
+        return fault(
+            "the answer starts with a slash, which chat applications take for a command",
+            "Start it with a word",
+        );
     }
     let rest = answer.replace("{name}", "").replace("{peer}", "");
     if rest.contains(['{', '}']) {
@@ -314,7 +326,12 @@ mod tests {
     const SUNDAY: &str = "2026-03-01T12:00:00Z";
 
     fn problem(text: &str) -> String {
-        Rules::parse("rules.toml", text.as_bytes()).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ")
+        Rules::parse("rules.toml", text.as_bytes())
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" | ")
     }
 
     async fn ask(rules: &str, messages: &[&str], when: &str) -> Result<String, ProviderError> {
@@ -348,7 +365,10 @@ mod tests {
         for (text, parts) in [
             ("", vec!["rules.toml: the file has 0 rules"]),
             ("[[rule]]\npatterns = ['a']\nanswer = 'b'\nextra = 1\n", vec!["line 4", "unknown field"]),
-            ("[[rule]]\npatterns = ['a']\nanswer = 'b'\n[[rule]]\npatterns = ['a(']\nanswer = 'b'\n", vec!["line 4, rule 2", "pattern 1: unclosed group", "regular expression"]),
+            (
+                "[[rule]]\npatterns = ['a']\nanswer = 'b'\n[[rule]]\npatterns = ['a(']\nanswer = 'b'\n",
+                vec!["line 4, rule 2", "pattern 1: unclosed group", "regular expression"],
+            ),
             ("[[rule]]\npatterns = ['x*']\nanswer = 'b'\n", vec!["rule 1", "fits every message"]),
             ("[[rule]]\npatterns = ['(a{1000}){1000}']\nanswer = 'b'\n", vec!["rule 1", "size limit"]),
             ("[[rule]]\npatterns = []\nanswer = 'b'\n", vec!["0 patterns"]),
@@ -357,8 +377,14 @@ mod tests {
             ("[[rule]]\npatterns = ['a']\nanswer = \"a\\nb\"\n", vec!["line break"]),
             ("[[rule]]\npatterns = ['a']\nanswer = '{nmae}'\n", vec!["placeholders are {name} and {peer}"]),
             ("[[rule]]\npatterns = ['a']\nanswer = 'b'\nwhen = 'inside'\n", vec!["Add an [office] table"]),
-            ("[office]\ntime_zone = 'Mars/Base'\nhours = []\n[[rule]]\npatterns = ['a']\nanswer = 'b'\n", vec!["[office]", "Mars/Base"]),
-            ("[office]\ntime_zone = 'UTC'\nhours = [{days=['mon'],from='9',to='10:00'}]\n[[rule]]\npatterns = ['a']\nanswer = 'b'\n", vec!["\"9\" is no time", "HH:MM"]),
+            (
+                "[office]\ntime_zone = 'Mars/Base'\nhours = []\n[[rule]]\npatterns = ['a']\nanswer = 'b'\n",
+                vec!["[office]", "Mars/Base"],
+            ),
+            (
+                "[office]\ntime_zone = 'UTC'\nhours = [{days=['mon'],from='9',to='10:00'}]\n[[rule]]\npatterns = ['a']\nanswer = 'b'\n",
+                vec!["\"9\" is no time", "HH:MM"],
+            ),
         ] {
             let told = problem(text);
             for part in parts {

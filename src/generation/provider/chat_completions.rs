@@ -87,10 +87,15 @@ impl Settings {
     /// The first one that does not.
     pub fn check(&self, place: &str) -> Result<(), Problem> {
         let at = |key: &str| format!("{place}.{key}");
-        let url = endpoint(&self.base_url)
-            .ok_or_else(|| Problem::new("this is no http or https address", at("base_url"), "Write it like http://localhost:11434/v1"))?;
+        let url = endpoint(&self.base_url).ok_or_else(|| {
+            Problem::new("this is no http or https address", at("base_url"), "Write it like http://localhost:11434/v1")
+        })?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(Problem::new("the address holds credentials", at("base_url"), "Name them with api_key_env or api_key_file"));
+            return Err(Problem::new(
+                "the address holds credentials",
+                at("base_url"),
+                "Name them with api_key_env or api_key_file",
+            ));
         }
         if self.model.is_empty() {
             return Err(Problem::new("no model is named", at("model"), "Write the name the server knows it by"));
@@ -100,7 +105,11 @@ impl Settings {
             return Err(Problem::new("the key is named twice", at("api_key_file"), "Keep api_key_env or api_key_file"));
         }
         if has_key && url.scheme() == "http" && !is_loopback(&url) && !self.allow_plain_http {
-            return Err(Problem::new("the key would travel unencrypted", at("base_url"), "Use https, or set allow_plain_http = true"));
+            return Err(Problem::new(
+                "the key would travel unencrypted",
+                at("base_url"),
+                "Use https, or set allow_plain_http = true",
+            ));
         }
         if self.temperature.is_some_and(|value| !(0.0..=2.0).contains(&value)) {
             return Err(Problem::new("the temperature is out of range", at("temperature"), "Write 0 to 2"));
@@ -194,8 +203,9 @@ fn build_client(settings: &Settings, key: Option<&SecretString>, url: &Url, plac
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut headers = HeaderMap::new();
     if let Some(key) = key {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret().trim()))
-            .map_err(|_| Problem::new("the key holds characters no header may hold", place, "Store the key alone, on one line"))?;
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret().trim())).map_err(|_| {
+            Problem::new("the key holds characters no header may hold", place, "Store the key alone, on one line")
+        })?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
@@ -212,7 +222,11 @@ fn build_client(settings: &Settings, key: Option<&SecretString>, url: &Url, plac
         builder = builder.tls_certs_only([]);
     }
     builder.build().map_err(|_| {
-        Problem::new("the HTTP client could not be set up", place, "Install the system's certificates (Debian: ca-certificates)")
+        Problem::new(
+            "the HTTP client could not be set up",
+            place,
+            "Install the system's certificates (Debian: ca-certificates)",
+        )
     })
 }
 
@@ -290,7 +304,9 @@ fn parse(bytes: &[u8]) -> Result<Reply, ProviderError> {
         serde_json::from_slice(bytes).map_err(|_| malformed("the answer is not a chat completion"))?;
     let choice = completion.choices.into_iter().next().ok_or_else(|| malformed("the answer has no choice"))?;
     match choice.finish_reason.as_deref() {
-        Some("length" | "max_tokens") => return Err(ProviderError::Declined("the reply was cut off at max_tokens".into())),
+        Some("length" | "max_tokens") => {
+            return Err(ProviderError::Declined("the reply was cut off at max_tokens".into()));
+        }
         Some("content_filter") => return Err(ProviderError::Declined("the server's filter withheld the reply".into())),
         Some("tool_calls" | "function_call") => return Err(malformed("the model called a tool nobody offered")),
         _ => {}

@@ -22,7 +22,9 @@ fn clock() -> Arc<dyn Clock> {
 }
 
 fn provider(base_url: &str) -> ChatCompletions {
-    let toml = format!("base_url = '{base_url}'\nmodel = 'm'\ntemperature = 0.5\ntimeout_ms = 400\nmax_response_bytes = 5000\napi_key_env = 'K'");
+    let toml = format!(
+        "base_url = '{base_url}'\nmodel = 'm'\ntemperature = 0.5\ntimeout_ms = 400\nmax_response_bytes = 5000\napi_key_env = 'K'"
+    );
     let settings: Settings = toml::from_str(&toml).unwrap();
     ChatCompletions::new("m", &settings, Some(&KEY.into()), "Be kind.".into(), "We sell tea.", clock()).unwrap()
 }
@@ -97,7 +99,8 @@ async fn statuses_have_their_class() {
     }
     assert!(matches!(status(204).await, Err(ProviderError::Unknown(_))));
     assert_eq!(status(429).await, Err(ProviderError::RateLimited { retry_after: None }));
-    for (value, seconds) in [("120", 120), ("Mon, 02 Mar 2026 10:01:00 GMT", 60), ("Mon, 02 Mar 2020 10:01:00 GMT", 0)] {
+    for (value, seconds) in [("120", 120), ("Mon, 02 Mar 2026 10:01:00 GMT", 60), ("Mon, 02 Mar 2020 10:01:00 GMT", 0)]
+    {
         let limited = answer(ResponseTemplate::new(429).insert_header("retry-after", value)).await;
         assert_eq!(limited, Err(ProviderError::RateLimited { retry_after: Some(Duration::from_secs(seconds)) }));
     }
@@ -105,7 +108,15 @@ async fn statuses_have_their_class() {
 
 #[tokio::test]
 async fn what_is_no_reply_is_malformed_and_what_was_withheld_is_declined() {
-    for body in ["", "null", "<html>", "{}", r#"{"choices":[]}"#, r#"{"choices":[{"message":{"content":" "}}]}"#, r#"{"error":{"message":"x"}}"#] {
+    for body in [
+        "",
+        "null",
+        "<html>",
+        "{}",
+        r#"{"choices":[]}"#,
+        r#"{"choices":[{"message":{"content":" "}}]}"#,
+        r#"{"error":{"message":"x"}}"#,
+    ] {
         let result = answer(ResponseTemplate::new(200).set_body_string(body)).await;
         assert!(matches!(result, Err(ProviderError::Malformed(_))), "{body}: {result:?}");
     }
@@ -114,7 +125,10 @@ async fn what_is_no_reply_is_malformed_and_what_was_withheld_is_declined() {
     for reason in ["length", "content_filter"] {
         let mut body = completion("Half a sen");
         body["choices"][0]["finish_reason"] = json!(reason);
-        assert!(matches!(answer(ResponseTemplate::new(200).set_body_json(body)).await, Err(ProviderError::Declined(_))));
+        assert!(matches!(
+            answer(ResponseTemplate::new(200).set_body_json(body)).await,
+            Err(ProviderError::Declined(_))
+        ));
     }
     let parts = json!({ "choices": [{ "message": { "content": [{ "type": "text", "text": "in parts" }] } }] });
     assert_eq!(answer(ResponseTemplate::new(200).set_body_json(parts)).await.unwrap().text, "in parts");
@@ -151,7 +165,11 @@ async fn a_lost_connection_is_unknown_and_one_that_was_never_made_is_transient()
 }
 
 /// The default chain's end with two models before it; what comes out, and how often each model was asked.
-async fn through_a_chain(first: ResponseTemplate, second: ResponseTemplate, deadline: Duration) -> (Result<Draft, GenerationError>, usize, usize) {
+async fn through_a_chain(
+    first: ResponseTemplate,
+    second: ResponseTemplate,
+    deadline: Duration,
+) -> (Result<Draft, GenerationError>, usize, usize) {
     let (one, two) = (server(first).await, server(second).await);
     let mut all: toml::Table = toml::from_str(include_str!("../../../../config.default.toml")).unwrap();
     let mut settings: Generation = all.remove("generation").unwrap().try_into().unwrap();
