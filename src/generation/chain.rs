@@ -18,6 +18,9 @@ use crate::saga::{Draft, DraftRequest, GenerationError, Generator};
 /// What is kept of the deadline for the providers that answer at once.
 const INSTANT_RESERVE: Duration = Duration::from_millis(200);
 
+/// A provider that was given less and did not answer has not failed: the turn came too late.
+const FAIR_TIME: Duration = Duration::from_millis(500);
+
 /// How often and how patiently one provider is tried in a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
@@ -102,7 +105,8 @@ impl Chain {
             if Instant::now() >= deadline {
                 return Err(Miss::NoTime);
             }
-            let permit = link.breaker().ask(Instant::now()).map_err(Miss::Resting)?;
+            let start = Instant::now();
+            let permit = link.breaker().ask(start).map_err(Miss::Resting)?;
             attempts += 1;
             // A provider that ignores its deadline must not take the time of those after it.
             let result = tokio::time::timeout_at(deadline, link.provider.generate(request, deadline)).await;
@@ -114,7 +118,9 @@ impl Chain {
                 Err(error) => error,
             };
             let wait = self.wait(request, &error, attempts);
-            record(link, permit, &error, self.patience.max);
+            if error != ProviderError::Timeout || start.elapsed() >= FAIR_TIME {
+                record(link, permit, &error, self.patience.max);
+            }
             match wait {
                 Some(wait) if attempts < self.patience.attempts && Instant::now() + wait < deadline => {
                     tokio::time::sleep(wait).await;
@@ -368,6 +374,19 @@ mod tests {
             assert!(declining.draft(&request(&["?"]), within(500)).await.is_err());
         }
         assert_eq!(calls.lock().unwrap().len(), 9);
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_comes_too_late_is_not_held_against_the_provider() {
+        let (hangs, calls) = chain(vec![("a", false, vec![])]);
+        for _ in 0..4 {
+            assert!(hangs.draft(&request(&["?"]), within(10)).await.is_err());
+        }
+        assert_eq!((calls.lock().unwrap().len(), hangs.resting()), (4, vec![]));
+        for _ in 0..3 {
+            assert!(hangs.draft(&request(&["?"]), within(510)).await.is_err());
+        }
+        assert_eq!(hangs.resting(), ["a"]);
     }
 
     proptest! {

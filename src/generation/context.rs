@@ -5,7 +5,8 @@
 
 use serde_json::json;
 
-use crate::contract::Direction;
+use super::provider::display_name;
+use crate::contract::{ConversationKind, Direction};
 use crate::saga::DraftRequest;
 
 /// The line above the chat.
@@ -65,15 +66,23 @@ pub fn build(request: &DraftRequest, instructions: &str, budget: usize) -> Vec<P
     let frame = estimate_tokens(instructions) + estimate_tokens(&head) + estimate_tokens(&tail);
     let mut room = budget.saturating_sub(frame);
 
+    // Two people need no names; in a group they say who asked.
+    let is_group = request.conversation.kind == ConversationKind::Group;
+    let name = |sender: &str| is_group.then(|| display_name(sender)).filter(|name| !name.is_empty());
     let questions: Vec<Line<'_>> = request
         .messages
         .iter()
-        .map(|message| Line { part: "answer_this", from: "them", text: &message.text })
+        .map(|message| Line { part: "answer_this", from: "them", name: name(&message.sender), text: &message.text })
         .collect();
     let seen: Vec<Line<'_>> = request
         .context
         .iter()
-        .map(|line| Line { part: "on_screen", from: speaker(line.direction), text: &line.text })
+        .map(|line| Line {
+            part: "on_screen",
+            from: speaker(line.direction),
+            name: name(&line.sender),
+            text: &line.text,
+        })
         .collect();
     let remembered: Vec<Line<'_>> = request
         .memory
@@ -82,6 +91,7 @@ pub fn build(request: &DraftRequest, instructions: &str, budget: usize) -> Vec<P
             [("them", &exchange.inbound), ("us", &exchange.reply)].map(|(from, text)| Line {
                 part: "earlier",
                 from,
+                name: None,
                 text,
             })
         })
@@ -106,12 +116,17 @@ pub fn build(request: &DraftRequest, instructions: &str, budget: usize) -> Vec<P
 struct Line<'a> {
     part: &'static str,
     from: &'static str,
+    name: Option<String>,
     text: &'a str,
 }
 
 impl Line<'_> {
     fn render(&self, text: &str) -> String {
-        format!("{}\n", json!({ "part": self.part, "from": self.from, "text": text }))
+        let mut line = json!({ "part": self.part, "from": self.from, "text": text });
+        if let Some(name) = &self.name {
+            line["name"] = json!(name);
+        }
+        format!("{line}\n")
     }
 }
 
@@ -182,6 +197,14 @@ mod tests {
         let lines = chat(&prompt);
         assert_eq!(lines.len(), 1);
         assert!(lines[0]["text"].as_str().unwrap().contains("pirate"));
+    }
+
+    #[test]
+    fn only_a_group_needs_names() {
+        let mut request = request(&["hi"]);
+        assert!(chat(&build(&request, "", 1000))[0].get("name").is_none());
+        request.conversation.kind = ConversationKind::Group;
+        assert_eq!(chat(&build(&request, "", 1000))[0]["name"], "bob");
     }
 
     #[test]

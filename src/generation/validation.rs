@@ -82,10 +82,10 @@ pub fn validate(raw: &str, facts: &Facts<'_>, rules: &Rules) -> Result<String, R
     };
     let text = tidy(text, rules.newlines);
     check_form(&text, rules)?;
-    if SECRETS.is_match(&text) {
-        return Err(Rejection::Secret);
-    }
     if facts.author == Author::Model {
+        if SECRETS.is_match(&text) {
+            return Err(Rejection::Secret);
+        }
         check_links(&text, facts.chat)?;
         if facts.instructions.is_some_and(|instructions| leaks(&text, instructions)) {
             return Err(Rejection::LeakedInstructions);
@@ -160,7 +160,7 @@ static SECRETS: LazyLock<RegexSet> = LazyLock::new(|| {
         r"\bAIza[0-9A-Za-z_-]{30,}",
         r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
         r"-----BEGIN [A-Z ]*PRIVATE KEY",
-        r"(?i)\b(password|passwd|api[ _-]?key|secret|token)\s*[:=]\s*\S{6,}",
+        r"(?i)\b(password|passwd|api[ _-]?key|secret|token)\s*[:=]\s*(\S{3,}\d|\d\S{5,})",
     ])
     .expect("the secret patterns are constants")
 });
@@ -234,6 +234,7 @@ mod tests {
             ("<think>hm, what\nnow</think>\nOf course.", "Of course."),
             ("Note: the meeting is at 10:30", "Note: the meeting is at 10:30"),
             ("👩‍👩‍👧 é 你好", "👩‍👩‍👧 é 你好"),
+            ("The password: please ask Tom.", "The password: please ask Tom."),
             ("e.g. tomorrow, and/or on Friday, i.e.soon", "e.g. tomorrow, and/or on Friday, i.e.soon"),
         ] {
             assert_eq!(model(raw, &[]).as_deref(), Ok(clean), "{raw}");
@@ -279,6 +280,9 @@ mod tests {
     fn a_person_may_write_links_and_prefixes_but_no_command_and_no_second_line() {
         let facts = Facts { chat: &[], instructions: None, own_names: &[], author: Author::Person };
         assert_eq!(validate("Bot: https://a.example", &facts, &RULES).as_deref(), Ok("Bot: https://a.example"));
+        let wifi = "The guest password: tea4everyone";
+        assert_eq!(validate(wifi, &facts, &RULES).as_deref(), Ok(wifi));
+        assert_eq!(model(wifi, &[]), Err(Rejection::Secret));
         assert_eq!(validate("/me waves", &facts, &RULES), Err(Rejection::Command));
         assert_eq!(validate("a\nb", &facts, &RULES).as_deref(), Ok("a b"));
         let keep = Rules { newlines: Newlines::Keep, ..RULES };
