@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn the_gate_shuts_on_a_row_and_on_a_share_and_stays_shut() {
         let limits = GateLimits { window: 10, max_share: 0.3, max_consecutive: 4 };
-        let mut row = Gate::new(limits);
+        let mut row = Gate::new(GateLimits { max_share: 1.0, ..limits });
         assert!((0..4).all(|_| row.bad() == Verdict::Bury));
         assert_eq!(row.bad(), Verdict::Stop);
         (0..50).for_each(|_| row.good());
