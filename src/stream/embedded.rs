@@ -19,11 +19,13 @@ use crate::error::Class;
 /// The positions of one group; whoever holds the guard is its only consumer.
 pub(super) type Positions = OwnedMutexGuard<HashMap<Place, i64>>;
 
+type Kept = Arc<tokio::sync::Mutex<HashMap<Place, i64>>>;
+
 /// A running embedded broker. It ends when the last user drops it.
 pub(super) struct Embedded {
     // The cluster lives inside this client; the client itself sends nothing.
     host: BaseProducer,
-    groups: Mutex<HashMap<String, Arc<tokio::sync::Mutex<HashMap<Place, i64>>>>>,
+    groups: Mutex<HashMap<String, Kept>>,
     id: String,
 }
 
