@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::contract::wire::topic;
 
+/// A place, and a change that makes the value there wrong.
+type Spoil = (&'static str, fn(&mut Settings));
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn settings() -> Settings {
@@ -86,7 +89,7 @@ fn forward(out: mpsc::UnboundedSender<Received>) -> impl FnMut(Batch) -> std::fu
 
 #[test]
 fn settings_that_cannot_work_are_named() {
-    let spoil: [(&str, fn(&mut Settings)); 6] = [
+    let spoil: [Spoil; 6] = [
         ("stream.brokers", |s| s.brokers = "nowhere".to_owned()),
         ("stream.compression", |s| s.compression = "zip".to_owned()),
         ("stream.redeliver_max_ms", |s| s.redeliver_max_ms = 1),

@@ -6,6 +6,9 @@ use crate::contract::{
     Extraction, ExtractionMethod, JournalId, Mode, Revision, Scope, Timings, TurnId, TurnMessage,
 };
 
+/// A place, and a change that makes the value there wrong.
+type Spoil = (&'static str, fn(&mut MessagesDetected));
+
 const SECRET: &str = "meet me at the old mill";
 
 fn at() -> Timestamp {
@@ -202,7 +205,7 @@ fn bodies_and_keys_that_are_wrong_are_named() {
 #[test]
 fn values_out_of_range_are_neither_written_nor_read() {
     let codec = Codec::default();
-    let spoil: [(&str, fn(&mut MessagesDetected)); 7] = [
+    let spoil: [Spoil; 7] = [
         ("revision", |d| d.revision = Revision(0)),
         ("number", |d| d.number = 0),
         ("messages", |d| d.messages.clear()),
