@@ -5,6 +5,7 @@ pub mod matching;
 pub mod pane;
 pub mod pixels;
 pub mod profile;
+pub mod reader;
 pub mod text;
 pub mod window;
 pub mod x11;

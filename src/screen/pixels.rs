@@ -114,13 +114,17 @@ impl Ink {
         }
     }
 
-    /// Rows of text, as half-open ranges of pixel rows from the top.
+    /// Rows of text, as half-open ranges of pixel rows from the top. Parts that lie close together are one row as long as
+    /// they are not higher than the pane's usual row: tall glyphs of two rows may nearly touch.
     pub fn text_rows(&self) -> Vec<(u32, u32)> {
         let inked = runs((0..self.height).map(|y| (0..self.width).any(|x| self.has_ink(x, y))));
+        let mut heights: Vec<u32> = inked.iter().map(|(top, bottom)| bottom - top).filter(|height| *height >= 8).collect();
+        heights.sort_unstable();
+        let usual = heights.get(heights.len() / 2).map_or(u32::MAX, |height| height + 2);
         let mut rows: Vec<(u32, u32)> = Vec::new();
         for (top, bottom) in inked {
             match rows.last_mut() {
-                Some(last) if top - last.1 <= MOST_GAP => last.1 = bottom,
+                Some(last) if top - last.1 <= MOST_GAP && bottom - last.0 <= usual => last.1 = bottom,
                 _ => rows.push((top, bottom)),
             }
         }
@@ -314,7 +318,7 @@ mod tests {
             let rules = ink.rules();
             ink.erase(&rules);
             let rows = ink.text_rows();
-            prop_assert!(rows.windows(2).all(|pair| pair[0].1 + MOST_GAP < pair[1].0));
+            prop_assert!(rows.windows(2).all(|pair| pair[0].1 < pair[1].0));
             for (top, bottom) in rows {
                 prop_assert!(top < bottom && bottom <= height);
                 let grey = ink.enlarge(area(0, top as i32, width, bottom - top), scale);
