@@ -36,7 +36,11 @@ impl Settings {
             ));
         }
         if i64::try_from(self.daily_quota).is_err() {
-            return Err(Problem::new("the quota is beyond counting", "ledger.daily_quota", "Set it to a smaller number"));
+            return Err(Problem::new(
+                "the quota is beyond counting",
+                "ledger.daily_quota",
+                "Set it to a smaller number",
+            ));
         }
         Ok(())
     }

@@ -190,7 +190,13 @@ impl Worker {
         self.decide(turn, version, by, false).await
     }
 
-    async fn decide(&self, turn: TurnId, version: DraftVersion, by: &str, approve: bool) -> Result<Decided, LedgerError> {
+    async fn decide(
+        &self,
+        turn: TurnId,
+        version: DraftVersion,
+        by: &str,
+        approve: bool,
+    ) -> Result<Decided, LedgerError> {
         let answer_within = self.inner.settings.answer_within();
         let decision = Decision { turn, version, by: by.to_owned(), approve, answer_within };
         self.inner.ports.ledger.decide(&decision).await

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::state::{Event, Phase, State};
 use super::{Draft, Exchange};
 use crate::contract::{
-    Command, ConversationId, DesktopId, DraftVersion, Effect, MessagesDetected, ReplyOutcome, ReplySend,
-    ReplyWithdraw, Revision, TurnId,
+    Command, ConversationId, DesktopId, DraftVersion, Effect, MessagesDetected, ReplyOutcome, ReplySend, ReplyWithdraw,
+    Revision, TurnId,
 };
 use crate::error::{Class, Classified, Problem};
 

@@ -10,7 +10,10 @@ pub mod state;
 
 #[cfg(test)]
 mod handler_tests;
+#[cfg(test)]
+pub(crate) mod samples;
 
+pub use handler::{Commands, CommandsError, Ports, Refused, Worker};
 pub use ledger::{
     Applied, Change, Counts, Decided, Decision, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger,
     LedgerError, OpenSaga, PendingCommand, Pruned, Receipt, Rejected, Retention, StoredDraft, StoryLine, Summary,
@@ -21,4 +24,3 @@ pub use ports::{
 };
 pub use recovery::Recovered;
 pub use settings::Settings;
-pub use handler::{Commands, CommandsError, Ports, Refused, Worker};

@@ -46,7 +46,8 @@ impl Settings {
         let problem = |key: &str, what: String, remedy: &str| Err(Problem::new(what, format!("saga.{key}"), remedy));
         let (reply, lease) = (self.reply_deadline_ms, self.lease_ms);
         if reply == 0 || lease < reply.saturating_add(MARGIN_MS) {
-            let what = format!("a lease of {lease} ms does not outlast a reply deadline of {reply} ms by {MARGIN_MS} ms");
+            let what =
+                format!("a lease of {lease} ms does not outlast a reply deadline of {reply} ms by {MARGIN_MS} ms");
             return problem("lease_ms", what, "Raise the lease or lower reply_deadline_ms");
         }
         if self.recovery_poll_ms == 0 || self.recovery_poll_ms > lease / 3 {
@@ -62,7 +63,11 @@ impl Settings {
             return problem("outcome_grace_ms", what, "Raise approval_lifetime_ms, command_ttl_ms or outcome_grace_ms");
         }
         if self.permits == 0 || self.recovery_batch == 0 || self.prune_every_ms == 0 {
-            return problem("permits", "a count is 0".to_owned(), "Set permits, recovery_batch and prune_every_ms to at least 1");
+            return problem(
+                "permits",
+                "a count is 0".to_owned(),
+                "Set permits, recovery_batch and prune_every_ms to at least 1",
+            );
         }
         Ok(())
     }

@@ -31,10 +31,18 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), Ledger
         .busy_timeout(Duration::from_secs(5));
     let lock = lock(path).await?;
     let connect = |most: u32, options: SqliteConnectOptions| async move {
-        SqlitePoolOptions::new().max_connections(most).acquire_timeout(Duration::from_secs(10)).connect_with(options).await
+        SqlitePoolOptions::new()
+            .max_connections(most)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options)
+            .await
     };
     let unusable = |error: sqlx::Error| {
-        storage(path, format!("it cannot be opened as a SQLite file ({error})"), "Check its permissions and the disk, or set ledger.path")
+        storage(
+            path,
+            format!("it cannot be opened as a SQLite file ({error})"),
+            "Check its permissions and the disk, or set ledger.path",
+        )
     };
     let writer = connect(1, options.clone()).await.map_err(unusable)?;
     migrate(&writer, path).await?;
@@ -47,8 +55,9 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), Ledger
 /// Chat text stands in the file: nobody else on this machine may read it.
 fn restrict(path: &Path) -> Result<(), LedgerError> {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .map_err(|error| storage(path, format!("its permissions cannot be set ({error})"), "Give the file to the user that runs this"))
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|error| {
+        storage(path, format!("its permissions cannot be set ({error})"), "Give the file to the user that runs this")
+    })
 }
 
 /// Waits for the lock beside the file; it is given back when the handle is dropped, also by a crash.
@@ -61,7 +70,9 @@ async fn lock(path: &Path) -> Result<std::fs::File, LedgerError> {
         file.lock()?;
         Ok::<_, std::io::Error>(file)
     };
-    let failed = |error: String| storage(path, format!("the lock beside it cannot be taken ({error})"), "Check the directory's permissions");
+    let failed = |error: String| {
+        storage(path, format!("the lock beside it cannot be taken ({error})"), "Check the directory's permissions")
+    };
     tokio::task::spawn_blocking(wait)
         .await
         .map_err(|error| failed(error.to_string()))?
@@ -69,12 +80,22 @@ async fn lock(path: &Path) -> Result<std::fs::File, LedgerError> {
 }
 
 async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), LedgerError> {
-    let failed = |error: sqlx::Error| storage(path, format!("its tables cannot be brought up to date ({error})"), "Check the disk; the file is unchanged");
+    let failed = |error: sqlx::Error| {
+        storage(
+            path,
+            format!("its tables cannot be brought up to date ({error})"),
+            "Check the disk; the file is unchanged",
+        )
+    };
     let mut tx = pool.begin_with("begin immediate").await.map_err(failed)?;
     let version: i64 = sqlx::query_scalar("pragma user_version").fetch_one(&mut *tx).await.map_err(failed)?;
     let done = usize::try_from(version).unwrap_or(usize::MAX);
     if done > MIGRATIONS.len() {
-        return Err(storage(path, format!("it was made by a newer release (its version is {version}, this knows {})", MIGRATIONS.len()), "Run the newer release, or set ledger.path to another file"));
+        return Err(storage(
+            path,
+            format!("it was made by a newer release (its version is {version}, this knows {})", MIGRATIONS.len()),
+            "Run the newer release, or set ledger.path to another file",
+        ));
     }
     for migration in &MIGRATIONS[done..] {
         sqlx::raw_sql(*migration).execute(&mut *tx).await.map_err(failed)?;

@@ -38,7 +38,12 @@ async fn apply_one(tx: &mut SqliteConnection, outcome: &ReplyOutcome, now: i64) 
     Ok(Applied::Ended { exchange })
 }
 
-async fn conclude(tx: &mut SqliteConnection, saga: &Head, outcome: &ReplyOutcome, now: i64) -> Result<Option<State>, Fault> {
+async fn conclude(
+    tx: &mut SqliteConnection,
+    saga: &Head,
+    outcome: &ReplyOutcome,
+    now: i64,
+) -> Result<Option<State>, Fault> {
     if !bears_on(outcome, saga.revision) {
         return Ok(None);
     }
@@ -79,7 +84,12 @@ async fn tell_once(tx: &mut SqliteConnection, saga: &Head, outcome: &ReplyOutcom
     Ok(Applied::Kept)
 }
 
-async fn exchange(tx: &mut SqliteConnection, saga: &Head, outcome: &ReplyOutcome, now: i64) -> Result<Option<Exchange>, Fault> {
+async fn exchange(
+    tx: &mut SqliteConnection,
+    saga: &Head,
+    outcome: &ReplyOutcome,
+    now: i64,
+) -> Result<Option<Exchange>, Fault> {
     let Some(detected) = saga.detected()? else { return Ok(None) };
     let Some(stored) = draft(tx, saga.turn, outcome.revision).await? else { return Ok(None) };
     let inbound: Vec<&str> = detected.messages.iter().map(|message| message.text.as_str()).collect();

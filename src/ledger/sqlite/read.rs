@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteLedger;
-use super::rows::{DAY_MS, draft_of, damaged, head_of, number, parsed, state_of, unavailable};
+use super::rows::{DAY_MS, damaged, draft_of, head_of, number, parsed, state_of, unavailable};
 use crate::clock::from_millis;
 use crate::contract::{DesktopId, Effect, Revision, TurnId};
 use crate::saga::{Counts, Detail, Filter, LedgerError, StoryLine, Summary};
@@ -23,7 +23,7 @@ fn get<'r, T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(
 fn summary_of(row: &SqliteRow) -> Result<Summary, LedgerError> {
     let revision = Revision(number(row, "revision")?);
     let text: Option<String> = get(row, "text")?;
-    let draft = text.map(|_| Ok::<_, LedgerError>(draft_of(row, Revision(number(row, "draft_revision")?))?)).transpose()?;
+    let draft = text.map(|_| draft_of(row, Revision(number(row, "draft_revision")?))).transpose()?;
     Ok(Summary {
         turn: parsed(row, "turn")?,
         revision,
@@ -115,7 +115,10 @@ pub(super) async fn counts(ledger: &SqliteLedger) -> Result<Counts, LedgerError>
     let oldest: Option<i64> = get(&row, "oldest")?;
     let age = |at: i64| Duration::from_millis(u64::try_from(now.saturating_sub(at)).unwrap_or(0));
     Ok(Counts {
-        by_state: states.iter().map(|row| Ok((state_of(row)?, number(row, "many")?))).collect::<Result<_, LedgerError>>()?,
+        by_state: states
+            .iter()
+            .map(|row| Ok((state_of(row)?, number(row, "many")?)))
+            .collect::<Result<_, LedgerError>>()?,
         oldest_open: oldest.map(age),
         unpublished: number(&row, "unpublished")?,
         quota_taken: number(&row, "taken")?,

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use sqlx::SqliteConnection;
 
+use super::SqliteLedger;
 use super::outcomes;
 use super::rows::{Fault, Head, Stamp, advance, head, in_savepoint, tell, unavailable};
 use super::transitions::write_command;
-use super::SqliteLedger;
 use crate::clock::millis;
 use crate::contract::{Command, MessagesDetected, ReplyWithdraw};
 use crate::saga::state::{Event, Phase, State};
@@ -54,7 +54,12 @@ async fn record(tx: &mut SqliteConnection, turn: &MessagesDetected, terms: &Term
     }
 }
 
-async fn insert(tx: &mut SqliteConnection, turn: &MessagesDetected, body: &str, terms: &Terms<'_>) -> Result<Receipt, Fault> {
+async fn insert(
+    tx: &mut SqliteConnection,
+    turn: &MessagesDetected,
+    body: &str,
+    terms: &Terms<'_>,
+) -> Result<Receipt, Fault> {
     sqlx::query(
         "insert into sagas (turn, revision, state, effect, journal, desktop, conversation, peer, body,
                             lease_token, lease_owner, lease_until, deadline_at, recorded_at, updated_at)
@@ -76,13 +81,7 @@ async fn insert(tx: &mut SqliteConnection, turn: &MessagesDetected, body: &str, 
     .await?;
     let stamp = Stamp::new(terms.now, &terms.lease.worker);
     tell(tx, &stamp, turn.turn, turn.revision, "recorded", (None, State::START), "").await?;
-    let saga = Head {
-        turn: turn.turn,
-        revision: turn.revision,
-        state: State::START,
-        lease: LeaseToken(1),
-        body: None,
-    };
+    let saga = Head { turn: turn.turn, revision: turn.revision, state: State::START, lease: LeaseToken(1), body: None };
     let state = outcomes::adopt_orphans(tx, &saga, terms.now).await?;
     Ok(if state.effect().is_some() { Receipt::Closed } else { Receipt::New(saga.lease) })
 }

@@ -5,8 +5,8 @@ use sqlx::{Row, SqliteConnection};
 use super::SqliteLedger;
 use super::rows::{DAY_MS, Fault, Stamp, advance, head_of, unavailable};
 use crate::clock::millis;
-use crate::contract::{ConversationId, Effect};
-use crate::saga::state::Event;
+use crate::contract::{ConversationId, Effect, MessagesDetected};
+use crate::saga::state::{Event, State};
 use crate::saga::{LedgerError, Pruned, Retention};
 
 /// At most so many sagas a bite, so that no worker waits long behind it.
@@ -70,6 +70,14 @@ async fn remove_texts(tx: &mut SqliteConnection, list: &str) -> Result<(), Fault
     Ok(())
 }
 
+/// The turn without a word or a name of the other side; the ids that recovery needs stay.
+fn without_text(mut detected: MessagesDetected) -> MessagesDetected {
+    detected.messages.clear();
+    detected.context.clear();
+    detected.conversation.peer.clear();
+    detected
+}
+
 fn turns(rows: &[sqlx::sqlite::SqliteRow]) -> Result<String, sqlx::Error> {
     let list = rows.iter().map(|row| row.try_get::<String, _>("turn")).collect::<Result<Vec<_>, _>>()?;
     Ok(serde_json::Value::from(list).to_string())
@@ -84,20 +92,35 @@ pub(super) async fn forget(ledger: &SqliteLedger, peer: &str) -> Result<Vec<Conv
 }
 
 async fn forget_in(tx: &mut SqliteConnection, peer: &str, now: i64) -> Result<Vec<ConversationId>, Fault> {
-    let rows = sqlx::query(
-        "select turn, revision, state, effect, lease_token, body, conversation from sagas where peer = ?",
-    )
-    .bind(peer)
-    .fetch_all(&mut *tx)
-    .await?;
+    let rows =
+        sqlx::query("select turn, revision, state, effect, lease_token, body, conversation from sagas where peer = ?")
+            .bind(peer)
+            .fetch_all(&mut *tx)
+            .await?;
     let mut conversations = Vec::new();
     for row in &rows {
         conversations.push(super::rows::parsed(row, "conversation")?);
         let stamp = Stamp::new(now, "forget");
-        // Issued ones cannot be ended here; they keep their state and lose their text.
-        advance(tx, &stamp, &head_of(row)?, Event::Abandoned(Effect::Off), "the peer was forgotten").await?;
+        let saga = head_of(row)?;
+        let ended = advance(tx, &stamp, &saga, Event::Abandoned(Effect::Off), "the peer was forgotten").await?;
+        // An issued reply cannot be ended here: it goes on without its text.
+        let bare = match (ended.or(Some(saga.state)), saga.detected()?) {
+            (Some(State::Open(_)), Some(detected)) => serde_json::to_string(&without_text(detected)).ok(),
+            _ => None,
+        };
+        sqlx::query("update sagas set body = ?, peer = '' where turn = ?")
+            .bind(bare)
+            .bind(saga.turn.to_string())
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query(
+            "update outbox set cancelled_at = ? where turn = ? and published_at is null and cancelled_at is null",
+        )
+        .bind(now)
+        .bind(saga.turn.to_string())
+        .execute(&mut *tx)
+        .await?;
     }
-    sqlx::query("update sagas set body = null, peer = '' where peer = ?").bind(peer).execute(&mut *tx).await?;
     remove_texts(tx, &turns(&rows)?).await?;
     conversations.sort();
     conversations.dedup();

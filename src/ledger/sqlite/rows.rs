@@ -22,7 +22,8 @@ pub(super) enum Fault {
 
 impl From<sqlx::Error> for Fault {
     fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|database| database.code()).and_then(|code| code.parse::<u32>().ok());
+        let code =
+            error.as_database_error().and_then(|database| database.code()).and_then(|code| code.parse::<u32>().ok());
         match code.map(|code| code & 0xff) {
             // SQLITE_TOOBIG, SQLITE_CONSTRAINT, SQLITE_MISMATCH. The message names the constraint, never a value.
             Some(18..=20) => Self::Bad(Rejected(error.to_string())),
@@ -40,7 +41,9 @@ impl From<LedgerError> for Fault {
 impl From<Fault> for LedgerError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Bad(Rejected(why)) => Self::Storage(Problem::new(why, "the ledger", "This is a bug in autoreply; report it")),
+            Fault::Bad(Rejected(why)) => {
+                Self::Storage(Problem::new(why, "the ledger", "This is a bug in autoreply; report it"))
+            }
             Fault::Ledger(error) => error,
         }
     }
@@ -116,7 +119,11 @@ pub(super) async fn head(tx: &mut SqliteConnection, turn: TurnId) -> Result<Opti
 }
 
 /// The newest draft of the turn that is still good and has its text.
-pub(super) async fn draft(tx: &mut SqliteConnection, turn: TurnId, revision: Revision) -> Result<Option<StoredDraft>, Fault> {
+pub(super) async fn draft(
+    tx: &mut SqliteConnection,
+    turn: TurnId,
+    revision: Revision,
+) -> Result<Option<StoredDraft>, Fault> {
     let row = sqlx::query(
         "select version, text, provider, ceiling from drafts
          where turn = ? and revision = ? and text is not null and discarded_at is null",
@@ -214,11 +221,13 @@ pub(super) async fn advance(
             .await?;
     }
     if next.effect().is_some() || event == Event::RevisionRaised {
-        sqlx::query("update outbox set cancelled_at = ? where turn = ? and published_at is null and cancelled_at is null")
-            .bind(stamp.now)
-            .bind(saga.turn.to_string())
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "update outbox set cancelled_at = ? where turn = ? and published_at is null and cancelled_at is null",
+        )
+        .bind(stamp.now)
+        .bind(saga.turn.to_string())
+        .execute(&mut *tx)
+        .await?;
     }
     Ok(Some(next))
 }
@@ -245,16 +254,25 @@ async fn settle_quota(tx: &mut SqliteConnection, saga: &Head, settlement: Settle
 /// Runs `$item` between a savepoint and its release, so that a bad item takes only itself back.
 macro_rules! in_savepoint {
     ($tx:expr, $item:expr) => {{
-        sqlx::query("savepoint item").execute(&mut *$tx).await.map_err(|error| $crate::ledger::sqlite::rows::unavailable(&error))?;
+        sqlx::query("savepoint item")
+            .execute(&mut *$tx)
+            .await
+            .map_err(|error| $crate::ledger::sqlite::rows::unavailable(&error))?;
         let result = match $item.await {
             Ok(done) => Ok(done),
             Err($crate::ledger::sqlite::rows::Fault::Bad(rejected)) => {
-                sqlx::query("rollback to item").execute(&mut *$tx).await.map_err(|error| $crate::ledger::sqlite::rows::unavailable(&error))?;
+                sqlx::query("rollback to item")
+                    .execute(&mut *$tx)
+                    .await
+                    .map_err(|error| $crate::ledger::sqlite::rows::unavailable(&error))?;
                 Err(rejected)
             }
             Err($crate::ledger::sqlite::rows::Fault::Ledger(error)) => return Err(error),
         };
-        sqlx::query("release item").execute(&mut *$tx).await.map_err(|error| $crate::ledger::sqlite::rows::unavailable(&error))?;
+        sqlx::query("release item")
+            .execute(&mut *$tx)
+            .await
+            .map_err(|error| $crate::ledger::sqlite::rows::unavailable(&error))?;
         result
     }};
 }

@@ -66,7 +66,11 @@ async fn change(tx: &mut SqliteConnection, wanted: &Transition, now: i64, quota:
 }
 
 /// The answer to a transition whose commit the caller did not hear of.
-async fn already_done(tx: &mut SqliteConnection, wanted: &Transition, saga: &Head) -> Result<Option<Transitioned>, Fault> {
+async fn already_done(
+    tx: &mut SqliteConnection,
+    wanted: &Transition,
+    saga: &Head,
+) -> Result<Option<Transitioned>, Fault> {
     let id = wanted.id.to_string();
     let known: Option<i64> =
         sqlx::query_scalar("select number from events where id = ?").bind(&id).fetch_optional(&mut *tx).await?;
