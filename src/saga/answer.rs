@@ -174,19 +174,19 @@ impl Inner {
 
     /// Makes one change of the saga. It has an id, so that asking again after an unknown commit changes nothing.
     pub(super) async fn change(&self, saga: &OpenSaga, change: Change) -> Result<Transitioned, Stop> {
-        let transition = [Transition {
+        let transition = Transition {
             id: Uuid::now_v7(),
             turn: saga.detected.turn,
             revision: saga.detected.revision,
             lease: saga.lease,
             who: self.name.clone(),
             change,
-        }];
-        let each = retry(LEDGER_WAIT, || self.ports.ledger.transition(&transition)).await.map_err(Stop::Ledger)?;
-        match each.into_iter().next() {
-            Some(Ok(Transitioned::Lost)) | None => Err(Stop::Lost),
-            Some(Ok(done)) => Ok(done),
-            Some(Err(why)) => Err(Stop::Rejected(why)),
+        };
+        let ask = || self.groups.transition(&*self.ports.ledger, transition.clone());
+        match retry(LEDGER_WAIT, ask).await.map_err(Stop::Ledger)? {
+            Ok(Transitioned::Lost) => Err(Stop::Lost),
+            Ok(done) => Ok(done),
+            Err(why) => Err(Stop::Rejected(why)),
         }
     }
 }

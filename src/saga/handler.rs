@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::group::Groups;
 use super::state::Phase;
 use super::{
     Applied, Decided, Decision, Generator, LeaseRequest, LeaseToken, Ledger, LedgerError, Limits, Memory, OpenSaga,
@@ -72,6 +73,7 @@ pub(super) struct Inner {
     pub(super) ports: Ports,
     pub(super) settings: Settings,
     pub(super) name: String,
+    pub(super) groups: Groups,
     running: Mutex<HashMap<TurnId, Running>>,
     permits: Semaphore,
     tasks: TaskTracker,
@@ -92,6 +94,7 @@ impl Worker {
             ports,
             settings,
             name: name.into(),
+            groups: Groups::default(),
             running: Mutex::default(),
             permits,
             tasks: TaskTracker::new(),
@@ -263,13 +266,13 @@ impl Worker {
 
     fn acknowledge(&self, commands: Vec<Command>) {
         let inner = Arc::clone(&self.inner);
-        self.inner.tasks.spawn(async move {
+        self.inner.tasks.spawn(self.inner.stop.clone().run_until_cancelled_owned(async move {
             for result in join_all(commands.iter().map(|command| inner.ports.commands.publish(command))).await {
                 if let Err(error) = result {
                     tracing::warn!(%error, "an acknowledgement was not published; the desktop asks again");
                 }
             }
-        });
+        }));
     }
 }
 

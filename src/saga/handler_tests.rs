@@ -318,6 +318,20 @@ async fn a_ledger_that_is_away_stops_the_batch_and_acknowledges_nothing() {
     assert_eq!(*scene.fake.published.lock().unwrap(), vec![]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_turns_is_answered_once_each() {
+    let scene = Scene::new(1_000).await;
+    let worker = scene.worker("w");
+    let batch: Vec<_> = (0..400).map(|number| turn("alice", number, 1)).collect();
+    worker.on_messages(batch.clone()).await.unwrap();
+    worker.drain(Duration::from_secs(30)).await;
+    let mut sent: Vec<TurnId> = scene.sends().into_iter().map(|send| send.turn).collect();
+    sent.sort();
+    sent.dedup();
+    assert_eq!((sent.len(), scene.sends().len()), (400, 400));
+    assert_eq!(scene.ledger.counts().await.unwrap().by_state, [(ISSUED, 400)]);
+}
+
 #[test]
 fn deadlines_that_do_not_fit_are_refused() {
     let breaks: [fn(&mut Settings); 5] = [

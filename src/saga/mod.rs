@@ -1,6 +1,7 @@
 //! The reply's life: states, steps, compensation, recovery. It owns the ports that others implement.
 
 mod answer;
+mod group;
 mod handler;
 mod ledger;
 mod ports;
