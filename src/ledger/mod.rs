@@ -5,6 +5,8 @@ mod sqlite;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod worker_tests;
 
 pub use settings::Settings;
 pub use sqlite::SqliteLedger;

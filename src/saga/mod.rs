@@ -10,8 +10,6 @@ mod settings;
 pub mod state;
 
 #[cfg(test)]
-mod handler_tests;
-#[cfg(test)]
 pub(crate) mod samples;
 
 pub use handler::{Commands, CommandsError, Ports, Refused, Worker};

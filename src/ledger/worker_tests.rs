@@ -1,3 +1,5 @@
+//! The worker with fakes and the real ledger; here and not in `saga`, which must not know this room.
+
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -7,12 +9,12 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::samples::{outcome, turn};
-use super::state::{Phase, State};
-use super::*;
 use crate::clock::{ManualClock, from_millis};
 use crate::contract::*;
 use crate::ledger::SqliteLedger;
+use crate::saga::samples::{outcome, turn};
+use crate::saga::state::{Phase, State};
+use crate::saga::*;
 
 #[derive(Default)]
 struct Fake {
