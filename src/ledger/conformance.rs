@@ -405,6 +405,11 @@ mod on_sqlite {
     async fn eight_open_a_new_file_at_once_and_a_newer_one_is_refused() {
         let site = super::sqlite();
         futures::future::join_all((0..8).map(|_| super::Site::open(&site, 10))).await;
+        for file in std::fs::read_dir(site.path.parent().unwrap()).unwrap().map(Result::unwrap) {
+            use std::os::unix::fs::PermissionsExt;
+            let private = file.metadata().unwrap().permissions().mode() & 0o077 == 0;
+            assert!(private || file.file_name().to_string_lossy().ends_with("-lock"), "{file:?}");
+        }
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&site.path);
         let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
         sqlx::query("pragma user_version = 99").execute(&pool).await.unwrap();

@@ -30,6 +30,7 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), Ledger
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(5));
     let lock = lock(path).await?;
+    restrict(path)?;
     let connect = |most: u32, options: SqliteConnectOptions| async move {
         SqlitePoolOptions::new()
             .max_connections(most)
@@ -46,17 +47,22 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), Ledger
     };
     let writer = connect(1, options.clone()).await.map_err(unusable)?;
     migrate(&writer, path).await?;
-    restrict(path)?;
     drop(lock);
     let readers = connect(4, options).await.map_err(unusable)?;
     Ok((writer, readers))
 }
 
-/// Chat text stands in the file: nobody else on this machine may read it.
+/// Chat text stands in the file: nobody else on this machine may read it. Made before SQLite opens it, so that the files
+/// SQLite puts beside it are as private.
 fn restrict(path: &Path) -> Result<(), LedgerError> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|error| {
-        storage(path, format!("its permissions cannot be set ({error})"), "Give the file to the user that runs this")
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let private = |path: &Path| {
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+    };
+    private(path).map_err(|error| {
+        let what = format!("its permissions cannot be set ({error})");
+        storage(path, what, "Give the file to the user that runs this")
     })
 }
 
