@@ -262,11 +262,13 @@ pub struct Machine {
     pub(super) step: Step,
     /// When the present wait began.
     since: Option<Duration>,
-    pausing: bool,
+    pub(super) pausing: bool,
     faults: u32,
     focus_tries: u32,
     touched: bool,
     pub(super) entered: bool,
+    /// A dead executor's intent: what stands in the input may never have been ours.
+    pub(super) recovered: bool,
     entered_at: Duration,
     /// The watermark of the second fence.
     pub watermark: u64,
@@ -289,6 +291,7 @@ impl Machine {
             focus_tries: 0,
             touched: false,
             entered: false,
+            recovered: false,
             entered_at: Duration::ZERO,
             watermark: 0,
             read_back_exact: false,
@@ -298,7 +301,7 @@ impl Machine {
 
     /// What to do about an intent whose executor died before the second fence: keys may have been pressed, Enter not.
     pub fn after_intent(text: String, limits: Limits) -> Self {
-        Self { step: Step::Align, touched: true, ..Self::new(text, limits, 0) }
+        Self { step: Step::Align, touched: true, recovered: true, ..Self::new(text, limits, 0) }
     }
 
     /// What to do about an intent whose executor died after the second fence: Enter may have been pressed.
@@ -368,8 +371,9 @@ impl Machine {
     fn stops(&mut self) -> bool {
         match self.step {
             Step::Done(_) | Step::Undo(_) | Step::Enter | Step::Empty | Step::Back | Step::Verify => return false,
+            // The verdict says whether there is an intent to put back; the next step does it.
+            Step::Fence => return false,
             Step::Align | Step::Reconcile => self.done(Finish::Left),
-            // Whatever the first fence says now, nothing has been typed; the intent it may have made is put back.
             _ if self.touched => self.undo(Then::Stop),
             _ => self.finish_then(Then::Stop),
         }
@@ -426,7 +430,8 @@ impl Machine {
             (Step::Inspect | Step::ReadBack | Step::Window | Step::Fence, _) => self.fault("the desk gave no answer"),
             (Step::Submit | Step::Prove, _) => self.fault("the desk gave no answer"),
             (Step::Empty, _) => self.go(Step::Back),
-            (Step::Verify | Step::Reconcile, _) => self.pausing = true,
+            (Step::Verify, _) => self.on_verify(None, context),
+            (Step::Reconcile, _) => self.on_reconcile(None, context),
         }
     }
 
@@ -591,3 +596,7 @@ fn proof_reason(proof: Proof) -> &'static str {
         Proof::Unknown => "the window system did not answer",
     }
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

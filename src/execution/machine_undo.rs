@@ -24,8 +24,8 @@ impl Machine {
         let ours = |text: &str| !text.is_empty() && self.text.starts_with(text);
         match (look.proof, look.text.as_deref()) {
             // Gone, and our text with it.
-            (Proof::Absent, _) => self.on_empty(undo, context),
-            (Proof::Right, Some("")) => self.on_empty(undo, context),
+            (Proof::Absent, _) => self.on_empty(undo),
+            (Proof::Right, Some("")) => self.on_empty(undo),
             (Proof::Right, Some(text)) if ours(text) && undo.tries < CLEAR_TRIES => {
                 self.step = Step::Undo(Undo { clearing: true, ..undo });
             }
@@ -34,18 +34,19 @@ impl Machine {
         }
     }
 
-    fn on_empty(&mut self, undo: Undo, context: Context) {
+    fn on_empty(&mut self, undo: Undo) {
         let empties = undo.empties + 1;
         if empties >= EMPTY_READS {
             return self.finish_then(undo.then);
         }
-        self.step = Step::Undo(Undo { empties, ..undo.clone() });
-        self.wait(context, self.limits.clear_wait, |m| m.finish_then(undo.then));
+        self.step = Step::Undo(Undo { empties, ..undo });
+        self.pausing = true;
     }
 
     /// The input holds text that is not (only) ours, or cannot be read or emptied: a person has to look.
     fn leave_behind(&mut self, then: Then) {
-        if self.entered {
+        // A recovered intent is put back: the next attempt types only into an empty input.
+        if self.entered || self.recovered {
             return self.finish_then(then);
         }
         if then == Then::Left {
