@@ -9,15 +9,15 @@
 //! is tested alone; [`executor`] only carries its actions out.
 
 mod authority;
-//X pub mod clipboard;
+pub mod clipboard;
 //X pub mod executor;
-//X pub mod keyboard;
+pub mod keyboard;
 //X pub mod live;
 pub mod machine;
 mod machine_undo;
 pub mod ports;
 pub mod settings;
-//X pub mod watchdog;
+pub mod watchdog;
 
 pub use authority::JournalAuthority;
 //X pub use executor::{Executor, run_blocking};

@@ -3,3 +3,4 @@
 pub mod geometry;
 pub mod pane;
 pub mod window;
+pub mod x11_input;
