@@ -388,14 +388,18 @@ impl Machine {
                 other => self.fault(proof_reason(other)),
             },
             (Step::Grab, Seen::Grab(true)) => self.go(Step::Keys),
-            (Step::Grab, _) => self.wait(context, self.limits.clear_wait, |m| m.fault("another program holds the keyboard")),
+            (Step::Grab, _) => {
+                self.wait(context, self.limits.clear_wait, |m| m.fault("another program holds the keyboard"))
+            }
             (Step::Keys, Seen::Keys(Keys::Up)) => self.go(Step::Idle),
             (Step::Keys, Seen::Keys(Keys::CapsLock)) => {
                 self.wait(context, self.limits.clear_wait, |m| m.fault("Caps Lock is on"));
             }
             (Step::Keys, _) => self.wait(context, self.limits.clear_wait, |m| m.give_way("a key is held")),
             (Step::Idle, Seen::Idle(true)) => self.go(Step::Activate),
-            (Step::Idle, _) => self.wait(context, self.limits.idle_wait, |m| m.give_way("the person is at the keyboard")),
+            (Step::Idle, _) => {
+                self.wait(context, self.limits.idle_wait, |m| m.give_way("the person is at the keyboard"))
+            }
             (Step::Activate, Seen::Done) => self.go(Step::Inspect),
             (Step::Activate, _) => self.fault("the window did not come to the front"),
             (Step::Inspect, Seen::Look(look)) => self.on_inspect(&look, context),

@@ -25,7 +25,10 @@ fn good(text: &str) -> Look {
 }
 
 /// Drives a machine through answers chosen by `answer`, keeps the trace.
-fn drive(mut machine: Machine, mut answer: impl FnMut(&Action, usize) -> (Seen, Context)) -> Vec<(Action, Option<Seen>)> {
+fn drive(
+    mut machine: Machine,
+    mut answer: impl FnMut(&Action, usize) -> (Seen, Context),
+) -> Vec<(Action, Option<Seen>)> {
     let (mut trace, mut now) = (Vec::new(), Duration::ZERO);
     for turn in 0..2000 {
         let action = machine.next();
@@ -100,8 +103,21 @@ fn a_send_without_trouble_goes_in_the_order_of_the_design() {
     let order: Vec<_> = trace.iter().map(|(action, _)| action.clone()).collect();
     use Action::*;
     let expected = [
-        BeginIntent, Look, TryGrab, ReadKeys, ReadIdle, Activate, Look, TypeText, Look, BeginSubmit, Prove, PressEnter,
-        Look, GiveBack, ReadOwnLine,
+        BeginIntent,
+        Look,
+        TryGrab,
+        ReadKeys,
+        ReadIdle,
+        Activate,
+        Look,
+        TypeText,
+        Look,
+        BeginSubmit,
+        Prove,
+        PressEnter,
+        Look,
+        GiveBack,
+        ReadOwnLine,
     ];
     assert_eq!(order[..order.len() - 1], expected);
     assert_eq!(effect(&trace), Some(Effect::Confirmed));
@@ -219,8 +235,13 @@ fn look() -> impl Strategy<Value = Look> {
         1 => Just(None),
     ];
     let mostly = || prop::bool::weighted(0.9);
-    (proof, mostly(), mostly(), mostly(), text)
-        .prop_map(|(proof, active, focused, free, text)| Look { proof, active, focused, free, text })
+    (proof, mostly(), mostly(), mostly(), text).prop_map(|(proof, active, focused, free, text)| Look {
+        proof,
+        active,
+        focused,
+        free,
+        text,
+    })
 }
 
 fn fence() -> impl Strategy<Value = Fence> {
@@ -231,7 +252,14 @@ fn fence() -> impl Strategy<Value = Fence> {
 type Draw = (Look, Fence, u8, bool, bool, bool);
 
 fn draws() -> impl Strategy<Value = Vec<Draw>> {
-    let one = (look(), fence(), any::<u8>(), prop::bool::weighted(0.02), prop::bool::weighted(0.01), prop::bool::weighted(0.03));
+    let one = (
+        look(),
+        fence(),
+        any::<u8>(),
+        prop::bool::weighted(0.02),
+        prop::bool::weighted(0.01),
+        prop::bool::weighted(0.03),
+    );
     prop::collection::vec(one, 40..80)
 }
 
@@ -245,13 +273,30 @@ fn fitting(action: &Action, draw: &Draw) -> Seen {
         Action::BeginIntent | Action::BeginSubmit => Seen::Fence(*fence),
         Action::Look | Action::Prove => Seen::Look(look.clone()),
         Action::TryGrab => Seen::Grab(lucky),
-        Action::ReadKeys => Seen::Keys([Keys::Up, Keys::Up, Keys::Up, Keys::Held, Keys::CapsLock][usize::from(dice % 5)]),
+        Action::ReadKeys => {
+            Seen::Keys([Keys::Up, Keys::Up, Keys::Up, Keys::Held, Keys::CapsLock][usize::from(dice % 5)])
+        }
         Action::ReadIdle => Seen::Idle(lucky),
-        Action::TypeText => Seen::Typed([Typed::Complete, Typed::Complete, Typed::Complete, Typed::Interrupted, Typed::Failed][usize::from(dice % 5)]),
-        Action::PressEnter => if lucky { Seen::Entered } else { Seen::NotPressed },
+        Action::TypeText => Seen::Typed(
+            [Typed::Complete, Typed::Complete, Typed::Complete, Typed::Interrupted, Typed::Failed]
+                [usize::from(dice % 5)],
+        ),
+        Action::PressEnter => {
+            if lucky {
+                Seen::Entered
+            } else {
+                Seen::NotPressed
+            }
+        }
         Action::ReadOwnLine => Seen::OwnLine([Some(true), Some(false), None][usize::from(dice % 3)]),
         Action::AskAligned => Seen::Aligned(lucky),
-        _ => if lucky { Seen::Done } else { Seen::Failed },
+        _ => {
+            if lucky {
+                Seen::Done
+            } else {
+                Seen::Failed
+            }
+        }
     }
 }
 
@@ -287,7 +332,9 @@ fn holds(trace: &[(Action, Option<Seen>)], recovered_after_enter: bool) -> Resul
                     prop_assert_eq!(before(1).and_then(|(_, seen)| seen.clone()), Some(Seen::OwnLine(Some(true))));
                 }
             }
-            Action::Finish(Finish::Abandon { .. } | Finish::Blocked { .. }) => prop_assert!(!entered, "sent, and put back"),
+            Action::Finish(Finish::Abandon { .. } | Finish::Blocked { .. }) => {
+                prop_assert!(!entered, "sent, and put back")
+            }
             _ => {}
         }
     }

@@ -52,7 +52,8 @@ impl Machine {
         if then == Then::Left {
             return self.done(Finish::Left);
         }
-        let reason = "text of ours may still stand in the input: it could not be told from the person's, or not be emptied";
+        let reason =
+            "text of ours may still stand in the input: it could not be told from the person's, or not be emptied";
         self.done(Finish::End { effect: Effect::NeedsAttention, reason: reason.to_owned() });
     }
 }

@@ -10,9 +10,9 @@
 
 mod authority;
 pub mod clipboard;
-//X pub mod executor;
+pub mod executor;
 pub mod keyboard;
-//X pub mod live;
+pub mod live;
 pub mod machine;
 mod machine_undo;
 pub mod ports;
@@ -20,6 +20,6 @@ pub mod settings;
 pub mod watchdog;
 
 pub use authority::JournalAuthority;
-//X pub use executor::{Executor, run_blocking};
-//X pub use live::LiveDesk;
+pub use executor::{Executor, run_blocking};
+pub use live::LiveDesk;
 pub use settings::Settings;

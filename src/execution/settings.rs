@@ -155,7 +155,9 @@ impl SendProfile {
             NewlineRule::Refuse if text.contains(breaks) => {
                 return Err("the reply has line breaks, which the profile refuses".to_owned());
             }
-            NewlineRule::Blank => text.split(breaks).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "),
+            NewlineRule::Blank => {
+                text.split(breaks).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+            }
             NewlineRule::Refuse | NewlineRule::Keep => text.to_owned(),
         };
         if text.trim().is_empty() {

@@ -38,7 +38,11 @@ impl Watchdog {
     pub fn spawn(program: &Path, args: &[&str]) -> Result<Self, Problem> {
         let broken = |why: String| {
             let remedy = "Check that the program can be started and that the display is there";
-            Problem::new(format!("the watchdog does not start ({why}), so no key is pressed"), program.display().to_string(), remedy)
+            Problem::new(
+                format!("the watchdog does not start ({why}), so no key is pressed"),
+                program.display().to_string(),
+                remedy,
+            )
         };
         // A group of its own: Ctrl+C in a terminal must not end it before the executor.
         let mut child = Command::new(program)

@@ -134,7 +134,8 @@ impl KeyReleaser {
             ))
         };
         let (connection, screen) = x11rb::connect(display).map_err(|error| unavailable(error.to_string()))?;
-        let root = connection.setup().roots.get(screen).map(|s| s.root).ok_or_else(|| unavailable("no screen".into()))?;
+        let root =
+            connection.setup().roots.get(screen).map(|s| s.root).ok_or_else(|| unavailable("no screen".into()))?;
         connection.xtest_get_version(2, 2)?.reply().map_err(|_| unavailable("no XTEST".into()))?;
         Ok(Self { connection, root, screen })
     }
@@ -281,7 +282,9 @@ impl InputState for X11Input {
             let pressed = match event {
                 Event::XinputRawKeyPress(key) => !self.is_echo(key.sourceid, key.detail, true),
                 Event::XinputRawKeyRelease(key) => !self.is_echo(key.sourceid, key.detail, false),
-                Event::XinputRawButtonPress(_) | Event::XinputRawButtonRelease(_) | Event::XinputRawTouchBegin(_) => true,
+                Event::XinputRawButtonPress(_) | Event::XinputRawButtonRelease(_) | Event::XinputRawTouchBegin(_) => {
+                    true
+                }
                 Event::XinputRawMotion(_) => {
                     activity.any = true;
                     false
