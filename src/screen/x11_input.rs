@@ -306,3 +306,78 @@ impl InputState for X11Input {
         Ok(self.keys.connection.get_selection_owner(self.selection)?.reply()?.owner == self.window)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// An X server of its own, ended with the test; the second part is its display.
+    pub(crate) struct Server(Child, pub(crate) String);
+
+    impl Server {
+        pub(crate) fn start() -> Self {
+            let mut child = Command::new("Xvfb")
+                .args(["-displayfd", "1", "-screen", "0", "640x480x24", "-nolisten", "tcp"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("Xvfb must be installed");
+            let mut number = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut number).unwrap();
+            Self(child, format!(":{}", number.trim()))
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_display_has_one_executor() {
+        let server = Server::start();
+        let mut first = X11Input::connect(Some(&server.1)).unwrap();
+        assert!(matches!(X11Input::connect(Some(&server.1)), Err(ScreenError::Unavailable(_))));
+        assert!(first.owns().unwrap());
+    }
+
+    #[test]
+    fn a_foreign_grab_shows_and_a_held_key_too() {
+        let server = Server::start();
+        let mut ours = X11Input::connect(Some(&server.1)).unwrap();
+        let locker = KeyReleaser::connect(Some(&server.1)).unwrap();
+        assert!(ours.try_grab().unwrap());
+        let (c, mode) = (&locker.connection, GrabMode::ASYNC);
+        c.grab_keyboard(true, locker.root, x11rb::CURRENT_TIME, mode, mode).unwrap().reply().unwrap();
+        assert!(!ours.try_grab().unwrap());
+        let shift = 50;
+        locker.press(shift).unwrap();
+        let held = ours.held().unwrap();
+        assert_eq!((held.keys, held.modifiers), (vec![shift], true));
+        ours.release(&[shift]).unwrap();
+        assert_eq!(ours.held().unwrap(), Held::default());
+    }
+
+    #[test]
+    fn what_we_did_not_inject_is_the_persons() {
+        let server = Server::start();
+        let mut ours = X11Input::connect(Some(&server.1)).unwrap();
+        let other = KeyReleaser::connect(Some(&server.1)).unwrap();
+        let seen = |ours: &mut X11Input| {
+            std::thread::sleep(Duration::from_millis(50));
+            ours.activity().unwrap()
+        };
+        ours.expect(38, true);
+        ours.expect(38, false);
+        other.press(38).unwrap();
+        other.release(&[38]).unwrap();
+        assert_eq!(seen(&mut ours), Activity::default());
+        other.press(38).unwrap();
+        assert_eq!(seen(&mut ours), Activity { any: true, pressed: true });
+    }
+}
