@@ -17,6 +17,7 @@ pub mod machine;
 mod machine_undo;
 pub mod ports;
 pub mod settings;
+mod vocabulary;
 pub mod watchdog;
 
 pub use authority::JournalAuthority;
