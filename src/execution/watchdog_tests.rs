@@ -23,9 +23,7 @@ fn what_is_told_is_kept_until_all_is_up() {
 fn runs_as_the_watchdog_of_another_test() {
     if let Ok(display) = std::env::var(DISPLAY) {
         // A watchdog that does not start is missed by its parent; one may also outlive the server of the test.
-        if let Err(problem) = run(io::stdin(), Some(&display)) {
-            println!("{problem}");
-        }
+        drop(run(io::stdin(), Some(&display)));
     }
 }
 
