@@ -9,3 +9,4 @@ pub mod reader;
 pub mod text;
 pub mod window;
 pub mod x11;
+pub mod x11_input;
