@@ -1,8 +1,22 @@
 //! One file a role: the only place that joins rooms.
 
+mod admin;
 pub mod control;
+#[cfg(feature = "desktop")]
+pub mod desktop;
+pub mod migrate;
+#[cfg(feature = "worker")]
+mod observed;
+mod process;
+#[cfg(all(feature = "desktop", feature = "worker"))]
+pub mod run;
 pub mod sagas;
 pub mod settings;
+#[cfg(feature = "desktop")]
+pub mod watchdog;
+mod wiring;
+#[cfg(feature = "worker")]
+pub mod worker;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
