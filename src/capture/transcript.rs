@@ -9,8 +9,8 @@
 //! - Of two equally good placements the one with fewer new lines is taken. When one of several identical lines without
 //!   stamps has scrolled off, another one that came is therefore not noticed: that is a message not answered, while
 //!   the other choice could answer one twice.
-//! - New lines are believed only below an overlap that can hardly be chance: two lines that are not both tiny, or one
-//!   with the same stamp, or everything known. Otherwise the alignment is lost: a gap is recorded, all visible lines
+//! - New lines are believed only below an overlap that can hardly be chance: two lines of which one, or both
+//!   together, stand only once in what is known, or one with the same stamp, or everything known. Otherwise the alignment is lost: a gap is recorded, all visible lines
 //!   become history, and nothing is answered.
 //! - A line that vanishes stays known as missing, so that it is no new message when it comes back.
 //! - The transcript consists of *runs*: a gap, or a cleared pane, begins a new one. Earlier runs are used to see that
@@ -18,7 +18,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::likeness::{Folds, Reading, SAME_PIXELS, SAME_TEXT, pair_score};
+use super::likeness::{Folds, Reading, SAME_PIXELS, SAME_TEXT, fold, pair_score};
 use super::overlap::{Overlap, Step, overlap};
 use crate::screen::pane::{Cue, PaneLine, PaneView};
 
@@ -172,11 +172,17 @@ impl Transcript {
     fn align_to_runs(&mut self, lines: &[PaneLine], readings: &[Reading<'_>]) -> Alignment {
         let last = self.last_run();
         let found = overlap(&self.lines[last..], &self.folds[last..], readings);
-        if is_credible(&found, &self.lines[last..], readings) {
+        let credible = is_credible(&found, &self.lines[last..], readings);
+        if credible && found.fresh == 0 {
             return self.take_in(last, &found, lines);
         }
-        if let Some(alignment) = self.align_to_earlier(last, lines, readings) {
+        // New lines are not believed where an earlier run explains the view better.
+        let bar = if credible { found.score } else { 0 };
+        if let Some(alignment) = self.align_to_earlier(last, bar, lines, readings) {
             return alignment;
+        }
+        if credible {
+            return self.take_in(last, &found, lines);
         }
         if self.cleared && lines.len() <= FRESH_AFTER_CLEAR && !self.knows_any(readings) {
             self.begin_run(lines);
@@ -189,12 +195,21 @@ impl Transcript {
 
     /// Looks for the view in the runs before the last. When it shows the end of the run before, and nothing new has been
     /// believed since, the pane was scrolled far away and is back: the run between is forgotten.
-    fn align_to_earlier(&mut self, last: usize, lines: &[PaneLine], readings: &[Reading<'_>]) -> Option<Alignment> {
+    fn align_to_earlier(
+        &mut self,
+        last: usize,
+        bar: i32,
+        lines: &[PaneLine],
+        readings: &[Reading<'_>],
+    ) -> Option<Alignment> {
         let mut end = last;
         while end > 0 {
             let start = self.run_start(end);
             let found = overlap(&self.lines[start..end], &self.folds[start..end], readings);
-            if is_credible(&found, &self.lines[start..end], readings) && found.matches() >= lines.len().min(2) {
+            if found.score > bar
+                && found.matches() >= lines.len().min(2)
+                && is_credible(&found, &self.lines[start..end], readings)
+            {
                 if found.fresh == 0 && found.below == 0 && end == last && self.unproven {
                     self.lines.truncate(last);
                     self.folds.truncate(last);
@@ -336,23 +351,35 @@ fn is_credible(found: &Overlap, known: &[Known], readings: &[Reading<'_>]) -> bo
     if found.fresh == 0 || everything {
         return true;
     }
-    let telling = found.steps.iter().any(|step| match *step {
-        Step::Pair(_, j, score) if score > 0 => {
-            readings[j].folded.chars().count() >= 4 || readings[j].line.stamp.is_some()
-        }
-        _ => false,
-    });
     let stamped = found.steps.iter().any(|step| match *step {
         Step::Pair(i, j, score) if score >= SAME_TEXT => {
             readings[j].line.stamp.is_some() && known[i].stamp == readings[j].line.stamp
         }
         _ => false,
     });
-    match matches {
-        1 => stamped,
-        2 => telling,
-        _ => true,
-    }
+    stamped || (matches >= 2 && is_telling(found, known, readings))
+}
+
+/// Whether the matched lines stand only once in what is known: one that is not tiny, or two that follow each other.
+/// An overlap of nothing but repeated `ok` may lie anywhere.
+fn is_telling(found: &Overlap, known: &[Known], readings: &[Reading<'_>]) -> bool {
+    let folds: Vec<(String, &Option<String>)> = known.iter().map(|line| (fold(&line.text), &line.sender)).collect();
+    let matched: Vec<usize> = found
+        .steps
+        .iter()
+        .filter_map(|step| match *step {
+            Step::Pair(i, j, score) if score > 0 => Some((i, j)),
+            _ => None,
+        })
+        .filter(|&(_, j)| !readings[j].folded.is_empty())
+        .map(|(i, _)| i)
+        .collect();
+    let once =
+        |i: usize| folds[i].0.chars().count() >= 4 && folds.iter().filter(|line| **line == folds[i]).count() == 1;
+    let pair_once = |pair: &[usize]| {
+        pair[0] + 1 == pair[1] && folds.windows(2).filter(|two| *two == &folds[pair[0]..=pair[1]]).count() == 1
+    };
+    matched.iter().any(|&i| once(i)) || matched.windows(2).any(pair_once)
 }
 
 mod cue_name {
