@@ -84,7 +84,7 @@ fn summary(summary: Summary) -> SagaSummary {
         conversation: format!("{} > {}", summary.desktop, summary.peer),
         state: summary.state.to_string(),
         draft_version: summary.draft.as_ref().map(|draft| draft.version.0),
-        draft: summary.draft.map(|draft| draft.text),
+        draft: summary.draft.map(|stored| stored.draft.text),
         updated_at: summary.updated_at,
     }
 }

@@ -1,6 +1,8 @@
 //! One file a role: the only place that joins rooms.
 
 mod admin;
+#[cfg(feature = "desktop")]
+mod applications;
 pub mod control;
 #[cfg(feature = "desktop")]
 pub mod desktop;
@@ -14,6 +16,8 @@ pub mod sagas;
 pub mod settings;
 #[cfg(feature = "desktop")]
 pub mod watchdog;
+#[cfg(feature = "desktop")]
+mod watching;
 mod wiring;
 #[cfg(feature = "worker")]
 pub mod worker;

@@ -39,7 +39,7 @@ impl Process {
     pub fn start(context: &Context, role: &'static str) -> Result<Self, Problem> {
         let settings: telemetry::Settings = context.layers.section("telemetry")?;
         settings.check()?;
-        telemetry::init(&settings)?;
+        telemetry::logs::init(&settings)?;
         let stop = CancellationToken::new();
         let mut supervisor = Supervisor::new(stop.clone());
         let (asked, cancel) = (stop.clone(), stop.clone());

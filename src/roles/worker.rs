@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::wiring::{Inbound, Outbound, stream_problem};
-use super::{Context, admin, process};
+use super::{Context, process};
 use crate::clock::Clock;
 use crate::contract::codec::{Incoming, Source};
 use crate::contract::wire::topic;
@@ -216,7 +216,9 @@ pub async fn run(context: &Context) -> Result<(), Problem> {
         ));
     }
     let running = start(context, &connection, &mut process.supervisor, &process.metrics, &process.clock).await?;
-    let parts = admin::Parts { worker: Some(running.clone()), ..process.admin_parts("worker") };
+    let mut parts = process.admin_parts("worker");
+    parts.worker = Some(running.clone());
+    parts.outbound = Some(process.outbound(&connection, Source::Control(context.user())));
     process.serve(context, parts).await?;
     let ended = process.run().await;
     running.finish().await;
