@@ -2,4 +2,6 @@
 
 pub mod geometry;
 pub mod pane;
+pub mod text;
 pub mod window;
+pub mod x11;

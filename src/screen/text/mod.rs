@@ -1,0 +1,3 @@
+//! Text of a window: by accessibility, by character recognition.
+
+pub mod accessibility;
