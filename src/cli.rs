@@ -1,1 +1,317 @@
-//! The command line.
+//! The command line: it parses, gathers what a role needs from outside (settings, environment), and runs one role.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::contract::{Control, Mode, Scope, TurnId};
+use crate::error::Problem;
+use crate::roles::{self, Context, Environment};
+
+/// Answers chat messages from the desktop: sees the window, writes a reply, types it, and proves that it was sent.
+#[derive(Debug, Parser)]
+#[command(name = "autoreply", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// The settings file; without it ~/.config/autoreply/config.toml if that is there.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The control socket of the running process.
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in one process: desktop, worker, broker, databases. Nothing else is needed.
+    #[cfg(all(feature = "desktop", feature = "worker"))]
+    Run,
+    /// Run the half that sits on a desk: read windows, type replies.
+    #[cfg(feature = "desktop")]
+    #[command(visible_alias = "producer")]
+    Desktop {
+        /// Read and publish only; never type.
+        #[arg(long)]
+        capture_only: bool,
+    },
+    /// Run the half that writes replies.
+    #[cfg(feature = "worker")]
+    Worker,
+    /// Show the whole way of a message with a real chat client on a private display; leaves a report behind.
+    #[cfg(all(feature = "desktop", feature = "worker"))]
+    Demo(DemoArgs),
+    /// Say what is missing on this machine, and how to mend it.
+    Doctor,
+    /// Look at chat applications through a profile.
+    #[cfg(feature = "desktop")]
+    Profile {
+        #[command(subcommand)]
+        command: ProfileCommand,
+    },
+    /// Look at replies, and decide about drafts.
+    Sagas {
+        #[command(subcommand)]
+        command: SagasCommand,
+    },
+    /// Set how far autoreply may go, pause it, or stop it.
+    Control {
+        #[command(subcommand)]
+        command: ControlCommand,
+    },
+    /// Bring the databases to this version.
+    Migrate,
+    /// Look at the settings.
+    Settings {
+        #[command(subcommand)]
+        command: SettingsCommand,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Release keys when the executor dies; started by it.
+    #[cfg(feature = "desktop")]
+    #[command(hide = true)]
+    Watchdog,
+    /// Parts of the demo's private desktop; started by it.
+    #[cfg(all(feature = "desktop", feature = "worker"))]
+    #[command(hide = true)]
+    Rig {
+        #[command(subcommand)]
+        command: RigCommand,
+    },
+}
+
+/// How the demo runs.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where the report and everything else of the run go.
+    #[arg(long, value_name = "DIRECTORY", default_value = "demo-report")]
+    pub directory: PathBuf,
+}
+
+#[cfg(feature = "desktop")]
+#[derive(Debug, Subcommand)]
+enum ProfileCommand {
+    /// Show what a profile sees of the open windows: a picture, and a table.
+    Check {
+        /// A built-in profile's name, or a file.
+        profile: String,
+        /// Where the picture goes.
+        #[arg(long, value_name = "FILE", default_value = "profile-check.png")]
+        picture: PathBuf,
+    },
+    /// List the built-in profiles.
+    List,
+    /// Print a built-in profile, as a start for one's own.
+    Show {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum SagasCommand {
+    /// The replies that are open.
+    List {
+        /// Also those that have ended.
+        #[arg(long)]
+        all: bool,
+    },
+    /// The whole story of one reply.
+    Show {
+        /// Its turn id.
+        turn: TurnId,
+    },
+    /// Send a draft.
+    Approve {
+        /// Its turn id.
+        turn: TurnId,
+        /// The draft's version that you saw; without it, the one that is there now.
+        #[arg(long)]
+        version: Option<u32>,
+    },
+    /// Do not send a draft.
+    Reject {
+        /// Its turn id.
+        turn: TurnId,
+        /// Why.
+        #[arg(long, default_value = "")]
+        why: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ControlArgs {
+    /// all, desktop:NAME, profile:NAME or conversation:ID.
+    #[arg(long, default_value = "all")]
+    scope: Scope,
+    /// Why, for those who look later.
+    #[arg(long, default_value = "")]
+    why: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum ControlCommand {
+    /// How far it may go: off, draft or auto.
+    Mode {
+        /// off, draft or auto.
+        mode: Mode,
+        #[command(flatten)]
+        args: ControlArgs,
+    },
+    /// Type nothing until resumed.
+    Pause(ControlArgs),
+    /// End a pause or a stop.
+    Resume(ControlArgs),
+    /// Type nothing, and end what is queued.
+    Stop(ControlArgs),
+    /// Remove what the scope had set.
+    Unset(ControlArgs),
+    /// What is in force.
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+enum SettingsCommand {
+    /// The settings in force, and where each that is not a default was set.
+    Show {
+        /// The defaults with their explanations instead.
+        #[arg(long)]
+        defaults: bool,
+    },
+}
+
+#[cfg(all(feature = "desktop", feature = "worker"))]
+#[derive(Debug, Subcommand)]
+enum RigCommand {
+    /// The scripted other side.
+    Peer {
+        /// Its name on the network.
+        #[arg(long)]
+        nick: String,
+        /// The server's port on loopback.
+        #[arg(long)]
+        port: u16,
+    },
+    /// A window that records every key it gets.
+    Sentinel,
+}
+
+/// Parses the command line, runs the role it names, and returns the exit code: 0 done, 1 not done, 2 not understood.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(problem) => {
+            #[allow(clippy::print_stderr, reason = "the command line is where errors are shown")]
+            {
+                eprintln!("autoreply: {problem}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Done = Result<ExitCode, Problem>;
+
+fn run(cli: Cli) -> Done {
+    let environment = Environment(crate::settings::environment());
+    match cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "autoreply", &mut std::io::stdout());
+            return Ok(ExitCode::SUCCESS);
+        }
+        #[cfg(feature = "desktop")]
+        Command::Watchdog => return roles::watchdog::run(&environment).map(|()| ExitCode::SUCCESS),
+        #[cfg(all(feature = "desktop", feature = "worker"))]
+        Command::Rig { command } => {
+            return match command {
+                RigCommand::Peer { nick, port } => roles::demo::peer(&nick, port),
+                RigCommand::Sentinel => roles::demo::sentinel(&environment),
+            };
+        }
+        _ => {}
+    }
+    let context = Context::gather(cli.config, cli.socket, cli.json, environment)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Problem::new(format!("the runtime does not start ({error})"), "this process", "Free memory or raise the limits")
+    })?;
+    let done = runtime.block_on(role(cli.command, &context));
+    // Threads that wait for a display or a disk must not hold the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    done
+}
+
+async fn role(command: Command, context: &Context) -> Done {
+    let text = match command {
+        #[cfg(all(feature = "desktop", feature = "worker"))]
+        Command::Run => return roles::run::run(context).await.map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "desktop")]
+        Command::Desktop { capture_only } => {
+            return roles::desktop::run(context, capture_only).await.map(|()| ExitCode::SUCCESS);
+        }
+        #[cfg(feature = "worker")]
+        Command::Worker => return roles::worker::run(context).await.map(|()| ExitCode::SUCCESS),
+        #[cfg(all(feature = "desktop", feature = "worker"))]
+        Command::Demo(args) => return roles::demo::run(context, &args.directory).await,
+        Command::Doctor => {
+            let findings = roles::doctor::examine(context).await;
+            print(&findings.text(context.json));
+            return Ok(if findings.well() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        #[cfg(feature = "desktop")]
+        Command::Profile { command } => match command {
+            ProfileCommand::Check { profile, picture } => roles::profile::check(context, &profile, &picture)?,
+            ProfileCommand::List => roles::profile::list(),
+            ProfileCommand::Show { name } => roles::profile::show(&name)?,
+        },
+        Command::Sagas { command } => match command {
+            SagasCommand::List { all } => roles::sagas::list(context, all).await?,
+            SagasCommand::Show { turn } => roles::sagas::show(context, turn).await?,
+            SagasCommand::Approve { turn, version } => roles::sagas::approve(context, turn, version).await?,
+            SagasCommand::Reject { turn, why } => roles::sagas::reject(context, turn, why).await?,
+        },
+        Command::Control { command } => control(context, command).await?,
+        Command::Migrate => roles::migrate::run(context).await?,
+        Command::Settings { command: SettingsCommand::Show { defaults } } => roles::settings::show(context, defaults),
+        // Answered in `run`, before there are settings.
+        _ => String::new(),
+    };
+    print(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn control(context: &Context, command: ControlCommand) -> Result<String, Problem> {
+    let (control, args) = match command {
+        ControlCommand::Show => return roles::control::show(context).await,
+        ControlCommand::Mode { mode, args } => (Control::Mode(mode), args),
+        ControlCommand::Pause(args) => (Control::Pause, args),
+        ControlCommand::Resume(args) => (Control::Resume, args),
+        ControlCommand::Stop(args) => (Control::Stop, args),
+        ControlCommand::Unset(args) => (Control::Unset, args),
+    };
+    roles::control::set(context, args.scope, control, args.why).await
+}
+
+/// Prints an answer; a reader that has gone (`| head`) is no error.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let _gone = std::io::stdout().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,1 +1,5 @@
-fn main() {}
+//! Parse, run one role, exit with its code.
+
+fn main() -> std::process::ExitCode {
+    autoreply::cli::main()
+}

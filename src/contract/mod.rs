@@ -1,5 +1,6 @@
 //! What crosses a boundary: ids, effects, records, and the one codec that turns them into bytes and back. Pure.
 
+pub mod codec;
 mod effect;
 mod ids;
 mod records;

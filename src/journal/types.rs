@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::contract::{Conversation, Extraction, Mode, ReplySend, Revision, Timings, TurnId};
+use crate::contract::{Conversation, Extraction, Mode, ReplySend, Revision, Scope, Timings, TurnId};
 use crate::error::{Class, Classified};
+use crate::policy::mode::{Halt, Standing};
+use crate::policy::turn::Stage;
 use crate::screen::pane::Cue;
 
 /// A message that capture found below the last aligned line.
@@ -140,6 +142,74 @@ pub struct Unfinished {
     pub revision: Revision,
     /// The turn.
     pub turn: TurnId,
+}
+
+/// A conversation as an operator sees it; no chat text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConversationState {
+    /// Who talks with whom.
+    pub conversation: Conversation,
+    /// How far it may go, before any doubt about a turn.
+    pub mode: Mode,
+    /// A pause or a stop reaches it.
+    pub halt: Halt,
+    /// A reply to this peer was approved or confirmed once.
+    pub trusted: bool,
+    /// It was aligned since this process opened the journal, so it is acted on.
+    pub aligned: bool,
+    /// The turns that have not ended, oldest first; two at most.
+    pub open_turns: Vec<OpenTurn>,
+    /// Automatic replies in a row without a human.
+    pub in_a_row: u32,
+    /// When it was last looked at.
+    pub last_look: Option<Timestamp>,
+}
+
+/// A turn that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenTurn {
+    /// Its id.
+    pub turn: TurnId,
+    /// Its number in the conversation.
+    pub number: u64,
+    /// How often it has grown.
+    pub revision: Revision,
+    /// How far its reply has come.
+    pub stage: Stage,
+    /// When its last message was seen.
+    pub last_at: Timestamp,
+}
+
+/// What stands in one scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlState {
+    /// The scope.
+    pub scope: Scope,
+    /// What is asked.
+    pub standing: Standing,
+    /// Of the last control.
+    pub version: u64,
+    /// Who sent it.
+    pub by: String,
+    /// Why, in their words.
+    pub why: String,
+}
+
+/// How much the journal holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Messages.
+    pub messages: u64,
+    /// Turns that have not ended.
+    pub open_turns: u64,
+    /// Turns that the ledger has not acknowledged at their revision.
+    pub unrecorded_turns: u64,
+    /// Outcomes that it has not acknowledged.
+    pub open_outcomes: u64,
+    /// Commands that wait.
+    pub queued_commands: u64,
+    /// The file's size in bytes.
+    pub bytes: u64,
 }
 
 /// Why the journal did not do what was asked.

@@ -1,1 +1,12 @@
-//! The ledger: what is answered, and how it ended.
+//! Where the port [`crate::saga::Ledger`] is kept: SQLite on one machine.
+
+mod settings;
+mod sqlite;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod worker_tests;
+
+pub use settings::Settings;
+pub use sqlite::SqliteLedger;

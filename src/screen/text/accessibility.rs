@@ -4,7 +4,6 @@ use atspi::connection::AccessibilityConnection;
 use atspi::proxy::accessible::{AccessibleProxy, ObjectRefExt as _};
 use atspi::proxy::component::ComponentProxy;
 use atspi::proxy::text::TextProxy;
-use atspi::zbus;
 use atspi::{Interface, ObjectRefOwned, Role, State};
 
 use crate::error::Problem;

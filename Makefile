@@ -1,0 +1,37 @@
+# autoreply: `make demo` shows it, `make test` tests it; both install what is missing and say what.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint run build deps deps-build
+
+CARGO ?= cargo
+# HexChat and the OCR engine are children of what cargo starts: one thread each is fastest for rows of text.
+export OMP_THREAD_LIMIT = 1
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: deps ## The main job, for you to watch: a real chat window gets verified replies; leaves demo-report/report.html
+	@$(CARGO) build --quiet --features failpoints || $(CARGO) build --features failpoints
+	@./target/debug/autoreply demo --directory demo-report
+
+test: deps ## Every test: unit, property, architecture, conformance, end to end with HexChat, crashes
+	@scripts/test
+
+lint: deps-build ## Formatting, clippy with warnings as errors, import rules, each half alone
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --features failpoints -- -D warnings
+	$(CARGO) clippy --lib --bins --no-default-features --features desktop -- -D warnings
+	$(CARGO) clippy --lib --bins --no-default-features --features worker -- -D warnings
+	$(CARGO) test --quiet --features failpoints --test architecture
+
+run: deps-build ## autoreply on this machine's own windows (drafts only, until you say otherwise)
+	@$(CARGO) build --quiet || $(CARGO) build
+	@./target/debug/autoreply run
+
+build: deps-build ## The program, ready to be installed: target/release/autoreply
+	$(CARGO) build --release
+
+deps-build:
+	@scripts/install-build-deps
+
+deps: deps-build
+	@scripts/install-run-deps

@@ -1,0 +1,246 @@
+//! What comes from Kafka: commands, acknowledgements, controls.
+
+use jiff::Timestamp;
+use sqlx::{Row, SqliteConnection};
+
+use super::outcome::Ending;
+use super::rows::{CommandRow, CommandState, ConversationRow, TurnRow, corrupt, parsed, signed};
+use super::{Journal, JournalError};
+use crate::clock::to_millis;
+use crate::contract::{
+    Authority, Command, ControlRecord, Effect, OutcomeRecorded, ReplySend, ReplyWithdraw, Scope, TurnRecorded,
+};
+use crate::failpoint;
+use crate::policy::mode::{Halt, Standing, reaches};
+use crate::policy::turn::{Event, Stage};
+
+impl Journal {
+    /// See [`Journal::accept`].
+    pub(super) async fn take_command(&self, command: Command, now: Timestamp) -> Result<(), JournalError> {
+        let mut tx = self.begin().await?;
+        match command {
+            Command::Send(send) if send.desktop == *self.desktop() => self.take_send(&mut tx, &send, now).await?,
+            Command::Withdraw(withdraw) if withdraw.desktop == *self.desktop() => {
+                self.take_withdraw(&mut tx, &withdraw, now).await?;
+            }
+            Command::TurnRecorded(record) => take_turn_recorded(&mut tx, &record).await?,
+            Command::OutcomeRecorded(record) => take_outcome_recorded(&mut tx, &record).await?,
+            // Another desktop's.
+            Command::Send(_) | Command::Withdraw(_) => {}
+        }
+        tx.commit().await?;
+        failpoint::reach("journal.accepted");
+        Ok(())
+    }
+
+    async fn take_send(
+        &self,
+        tx: &mut SqliteConnection,
+        send: &ReplySend,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        if CommandRow::load(tx, send.turn, send.revision).await?.is_some() {
+            return Ok(());
+        }
+        let held = TurnRow::load(tx, send.turn).await?;
+        let Some(turn) = held.filter(|turn| send.journal == self.id() && turn.conversation == send.conversation) else {
+            return self.refuse(tx, send, Effect::Refused, "this journal does not hold the turn", now).await;
+        };
+        if send.revision > turn.revision {
+            return self.refuse(tx, send, Effect::Refused, "this journal does not hold the revision", now).await;
+        }
+        // Whoever sends a reply to a revision has recorded it.
+        sqlx::query("update turns set recorded_revision = max(recorded_revision, ?) where id = ?")
+            .bind(send.revision.0)
+            .bind(send.turn.0)
+            .execute(&mut *tx)
+            .await?;
+        if send.revision < turn.revision {
+            return self.refuse(tx, send, Effect::Superseded, "the turn has a newer revision", now).await;
+        }
+        let queued = turn.effect.is_none();
+        sqlx::query(
+            "insert into commands (turn, revision, conversation, state, body, received_at) values (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(send.turn.0)
+        .bind(send.revision.0)
+        .bind(send.conversation.0)
+        .bind(if queued { "queued" } else { "ended" })
+        .bind(serde_json::to_string(send).map_err(corrupt)?)
+        .bind(to_millis(now))
+        .execute(&mut *tx)
+        .await?;
+        let Some(mut row) = ConversationRow::load(tx, send.conversation).await? else { return Ok(()) };
+        if queued {
+            let event = Event::ReplyArrived { number: turn.number, revision: send.revision };
+            self.tell(tx, &mut row, event, now).await?;
+        } else {
+            self.offer_again(tx, send).await?;
+        }
+        if matches!(send.authority, Authority::ApprovedBy { .. }) {
+            row.trusted = true;
+        }
+        row.save(tx).await
+    }
+
+    /// The turn has ended: its outcome may have been told before the ledger was restored, so it is told again.
+    async fn offer_again(&self, tx: &mut SqliteConnection, send: &ReplySend) -> Result<(), JournalError> {
+        sqlx::query("update outcomes set acknowledged = 0, published_at = null where turn = ? and revision = ?")
+            .bind(send.turn.0)
+            .bind(send.revision.0)
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+
+    async fn refuse(
+        &self,
+        tx: &mut SqliteConnection,
+        send: &ReplySend,
+        effect: Effect,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let fresh = sqlx::query(
+            "insert or ignore into refused_commands (turn, revision, journal, reason, at) values (?, ?, ?, ?, ?)",
+        )
+        .bind(send.turn.0)
+        .bind(send.revision.0)
+        .bind(send.journal.0)
+        .bind(reason)
+        .bind(to_millis(now))
+        .execute(&mut *tx)
+        .await?;
+        if fresh.rows_affected() == 0 {
+            return Ok(());
+        }
+        tracing::warn!(turn = %send.turn, revision = %send.revision, reason, "a command was refused");
+        self.put_outcome(tx, send.conversation, send.turn, send.revision, &Ending::new(effect, reason), now).await
+    }
+
+    /// Honoured only while no key was pressed; afterwards the executor's outcome decides.
+    async fn take_withdraw(
+        &self,
+        tx: &mut SqliteConnection,
+        withdraw: &ReplyWithdraw,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let queued = CommandRow::load(tx, withdraw.turn, withdraw.revision)
+            .await?
+            .is_some_and(|command| command.state == CommandState::Queued);
+        if queued {
+            let ending = Ending::new(Effect::Superseded, format!("withdrawn: {}", withdraw.reason));
+            self.end_command(tx, withdraw.turn, withdraw.revision, ending, now).await?;
+        }
+        Ok(())
+    }
+
+    /// See [`Journal::apply_control`].
+    pub(super) async fn take_control(&self, record: &ControlRecord, now: Timestamp) -> Result<bool, JournalError> {
+        let mut tx = self.begin().await?;
+        let scope = record.scope.to_string();
+        let row = sqlx::query("select version, mode, halt from controls where scope = ?")
+            .bind(&scope)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let (version, before) = match &row {
+            Some(row) => (row.try_get::<i64, _>("version")?, standing(row)?),
+            None => (-1, Standing::default()),
+        };
+        if signed(record.version) <= version {
+            return Ok(false);
+        }
+        let after = before.after(record.control);
+        sqlx::query(
+            "insert into controls (scope, version, mode, halt, sent_by, why, at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+             on conflict (scope) do update set version = ?2, mode = ?3, halt = ?4, sent_by = ?5, why = ?6, at = ?7",
+        )
+        .bind(&scope)
+        .bind(signed(record.version))
+        .bind(after.mode.map(crate::contract::Mode::as_str))
+        .bind(halt_name(after.halt))
+        .bind(&record.by)
+        .bind(&record.why)
+        .bind(to_millis(record.at))
+        .execute(&mut *tx)
+        .await?;
+        self.settle(&mut tx, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Ends what a stop or the mode off has reached and no key was pressed for.
+    pub(super) async fn settle(&self, tx: &mut SqliteConnection, now: Timestamp) -> Result<(), JournalError> {
+        for mut row in ConversationRow::live(tx).await? {
+            let (mode, halt) = self.base_mode(tx, &row).await?;
+            if mode == crate::contract::Mode::Off {
+                self.silence(tx, &mut row, now).await?;
+            } else if halt == Halt::Stop {
+                let live = [&row.turns.out, &row.turns.open].into_iter().flatten();
+                let ending: Vec<u64> =
+                    live.filter(|turn| turn.stage == Stage::Waiting).map(|turn| turn.number).collect();
+                for number in ending {
+                    self.end_turn(tx, &mut row, number, &Ending::new(Effect::Off, "a stop is on"), now).await?;
+                }
+            }
+            row.save(tx).await?;
+        }
+        Ok(())
+    }
+
+    /// What all controls in whose scope the conversation lies ask for together.
+    pub(super) async fn standing(
+        &self,
+        tx: &mut SqliteConnection,
+        conversation: &crate::contract::Conversation,
+    ) -> Result<Standing, JournalError> {
+        let rows = sqlx::query("select scope, mode, halt from controls").fetch_all(tx).await?;
+        let mut together = Standing::default();
+        for row in &rows {
+            if reaches(&parsed::<Scope>(row, "scope")?, self.desktop(), conversation) {
+                together = together.and(standing(row)?);
+            }
+        }
+        Ok(together)
+    }
+}
+
+async fn take_turn_recorded(tx: &mut SqliteConnection, record: &TurnRecorded) -> Result<(), JournalError> {
+    sqlx::query("update turns set recorded_revision = max(recorded_revision, min(revision, ?)) where id = ?")
+        .bind(record.revision.0)
+        .bind(record.turn.0)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// An acknowledgement that may belong to an earlier text of the outcome only counts that one down.
+async fn take_outcome_recorded(tx: &mut SqliteConnection, record: &OutcomeRecorded) -> Result<(), JournalError> {
+    sqlx::query(
+        "update outcomes set acknowledged = (stale_acks = 0), stale_acks = max(stale_acks - 1, 0), \
+         publications = case when stale_acks = 0 then 0 else publications end where turn = ? and revision = ?",
+    )
+    .bind(record.turn.0)
+    .bind(record.revision.0)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) fn standing(row: &sqlx::sqlite::SqliteRow) -> Result<Standing, JournalError> {
+    let mode = row.try_get::<Option<&str>, _>("mode")?.map(str::parse).transpose().map_err(corrupt)?;
+    let halt = match row.try_get::<&str, _>("halt")? {
+        "pause" => Halt::Pause,
+        "stop" => Halt::Stop,
+        _ => Halt::None,
+    };
+    Ok(Standing { mode, halt })
+}
+
+fn halt_name(halt: Halt) -> &'static str {
+    match halt {
+        Halt::None => "none",
+        Halt::Pause => "pause",
+        Halt::Stop => "stop",
+    }
+}

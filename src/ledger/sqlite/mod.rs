@@ -1,0 +1,109 @@
+//! The ledger in one SQLite file: every group of writes is one `begin immediate` transaction, and so one sync of the
+//! disk; an item that the database rejects is rolled back to its savepoint and the others are written.
+
+mod leases;
+mod open;
+mod outcomes;
+mod read;
+mod record;
+mod retention;
+mod rows;
+mod transitions;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::SqlitePool;
+
+use crate::clock::{Clock, to_millis};
+use crate::contract::{ConversationId, MessagesDetected, ReplyOutcome, TurnId};
+use crate::saga::{
+    Applied, Counts, Decided, Decision, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger, LedgerError,
+    OpenSaga, PendingCommand, Pruned, Receipt, Retention, StoryLine, Summary, Transition, Transitioned,
+};
+
+/// The ledger of one machine. Several processes may open the same file.
+#[derive(Clone)]
+pub struct SqliteLedger {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    clock: Arc<dyn Clock>,
+    daily_quota: i64,
+}
+
+impl SqliteLedger {
+    /// Opens the file, makes it if it is not there, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When the file or its directory cannot be used, or a newer release made it.
+    pub async fn open(path: &Path, daily_quota: u64, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
+        let (writer, readers) = open::open(path).await?;
+        Ok(Self { writer, readers, clock, daily_quota: i64::try_from(daily_quota).unwrap_or(i64::MAX) })
+    }
+
+    /// Waits for what is being written and closes the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    fn now(&self) -> i64 {
+        to_millis(self.clock.now())
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn record_turns(
+        &self,
+        turns: &[MessagesDetected],
+        lease: &LeaseRequest,
+        finish_within: Duration,
+    ) -> Each<Receipt> {
+        record::record_turns(self, turns, lease, finish_within).await
+    }
+    async fn transition(&self, transitions: &[Transition]) -> Each<Transitioned> {
+        transitions::transition(self, transitions).await
+    }
+    async fn decide(&self, decision: &Decision) -> Result<Decided, LedgerError> {
+        transitions::decide(self, decision).await
+    }
+    async fn apply_outcomes(&self, outcomes: &[ReplyOutcome]) -> Each<Applied> {
+        outcomes::apply(self, outcomes).await
+    }
+    async fn renew(&self, leases: &[(TurnId, LeaseToken)], hold: Duration) -> Result<Vec<bool>, LedgerError> {
+        leases::renew(self, leases, hold).await
+    }
+    async fn take_over(&self, lease: &LeaseRequest, limit: u32) -> Result<Vec<OpenSaga>, LedgerError> {
+        leases::take(self, leases::Due::Waiting, lease, limit).await
+    }
+    async fn take_overdue(&self, lease: &LeaseRequest, limit: u32) -> Result<Vec<OpenSaga>, LedgerError> {
+        leases::take(self, leases::Due::Overdue, lease, limit).await
+    }
+    async fn take_commands(&self, hold: Duration, limit: u32) -> Result<Vec<PendingCommand>, LedgerError> {
+        leases::take_commands(self, hold, limit).await
+    }
+    async fn mark_published(&self, entries: &[EntryId]) -> Result<(), LedgerError> {
+        leases::mark_published(self, entries).await
+    }
+    async fn show(&self, turn: TurnId) -> Result<Option<Detail>, LedgerError> {
+        read::show(self, turn).await
+    }
+    async fn story(&self, turn: TurnId) -> Result<Vec<StoryLine>, LedgerError> {
+        read::story(self, turn).await
+    }
+    async fn list(&self, filter: &Filter) -> Result<Vec<Summary>, LedgerError> {
+        read::list(self, filter).await
+    }
+    async fn prune(&self, retention: Retention) -> Result<Pruned, LedgerError> {
+        retention::prune(self, retention).await
+    }
+    async fn forget(&self, peer: &str) -> Result<Vec<ConversationId>, LedgerError> {
+        retention::forget(self, peer).await
+    }
+    async fn counts(&self) -> Result<Counts, LedgerError> {
+        read::counts(self).await
+    }
+}

@@ -1,0 +1,129 @@
+//! Recording turns.
+
+use std::time::Duration;
+
+use sqlx::SqliteConnection;
+
+use super::SqliteLedger;
+use super::outcomes;
+use super::rows::{Fault, Head, Stamp, advance, head, in_savepoint, tell, unavailable};
+use super::transitions::write_command;
+use crate::clock::millis;
+use crate::contract::{Command, MessagesDetected, ReplyWithdraw};
+use crate::saga::state::{Event, Phase, State};
+use crate::saga::{Each, LeaseRequest, LeaseToken, Receipt, Rejected};
+
+struct Terms<'a> {
+    lease: &'a LeaseRequest,
+    lease_until: i64,
+    deadline_at: i64,
+    now: i64,
+}
+
+pub(super) async fn record_turns(
+    ledger: &SqliteLedger,
+    turns: &[MessagesDetected],
+    lease: &LeaseRequest,
+    finish_within: Duration,
+) -> Each<Receipt> {
+    let now = ledger.now();
+    let terms = Terms {
+        lease,
+        lease_until: now.saturating_add(millis(lease.hold)),
+        deadline_at: now.saturating_add(millis(finish_within)),
+        now,
+    };
+    let mut tx = ledger.writer.begin_with("begin immediate").await.map_err(|error| unavailable(&error))?;
+    let mut receipts = Vec::with_capacity(turns.len());
+    for turn in turns {
+        receipts.push(in_savepoint!(tx, record(&mut tx, turn, &terms)));
+    }
+    tx.commit().await.map_err(|error| unavailable(&error))?;
+    Ok(receipts)
+}
+
+async fn record(tx: &mut SqliteConnection, turn: &MessagesDetected, terms: &Terms<'_>) -> Result<Receipt, Fault> {
+    let body = serde_json::to_string(turn).map_err(|error| Fault::Bad(Rejected(error.to_string())))?;
+    match head(tx, turn.turn).await? {
+        None => insert(tx, turn, &body, terms).await,
+        Some(known) if turn.revision <= known.revision => Ok(match known.state {
+            State::Ended(_) => Receipt::Closed,
+            State::Open(_) => Receipt::Known,
+        }),
+        Some(known) => restart(tx, turn, &body, &known, terms).await,
+    }
+}
+
+async fn insert(
+    tx: &mut SqliteConnection,
+    turn: &MessagesDetected,
+    body: &str,
+    terms: &Terms<'_>,
+) -> Result<Receipt, Fault> {
+    sqlx::query(
+        "insert into sagas (turn, revision, state, effect, journal, desktop, conversation, peer, body,
+                            lease_token, lease_owner, lease_until, deadline_at, recorded_at, updated_at)
+         values (?, ?, 'recorded', null, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)",
+    )
+    .bind(turn.turn.to_string())
+    .bind(turn.revision.0)
+    .bind(turn.journal.to_string())
+    .bind(turn.desktop.as_str())
+    .bind(turn.conversation.id.to_string())
+    .bind(&turn.conversation.peer)
+    .bind(body)
+    .bind(&terms.lease.worker)
+    .bind(terms.lease_until)
+    .bind(terms.deadline_at)
+    .bind(terms.now)
+    .bind(terms.now)
+    .execute(&mut *tx)
+    .await?;
+    let stamp = Stamp::new(terms.now, &terms.lease.worker);
+    tell(tx, &stamp, turn.turn, turn.revision, "recorded", (None, State::START), "").await?;
+    let saga = Head { turn: turn.turn, revision: turn.revision, state: State::START, lease: LeaseToken(1), body: None };
+    let state = outcomes::adopt_orphans(tx, &saga, terms.now).await?;
+    Ok(if state.effect().is_some() { Receipt::Closed } else { Receipt::New(saga.lease) })
+}
+
+async fn restart(
+    tx: &mut SqliteConnection,
+    turn: &MessagesDetected,
+    body: &str,
+    known: &Head,
+    terms: &Terms<'_>,
+) -> Result<Receipt, Fault> {
+    let stamp = Stamp::new(terms.now, &terms.lease.worker);
+    let detail = format!("revision {} follows {}", turn.revision, known.revision);
+    let Some(_) = advance(tx, &stamp, known, Event::RevisionRaised, &detail).await? else {
+        return Ok(Receipt::Closed);
+    };
+    if known.state.phase() == Phase::Issued {
+        let withdraw = Command::Withdraw(ReplyWithdraw {
+            turn: known.turn,
+            revision: known.revision,
+            desktop: turn.desktop.clone(),
+            conversation: turn.conversation.id,
+            reason: "newer text has come in".to_owned(),
+        });
+        // Held by nobody: the next look at the outbox publishes it.
+        write_command(tx, &stamp, &withdraw, terms.now).await?;
+    }
+    let lease = LeaseToken(known.lease.0 + 1);
+    sqlx::query(
+        "update sagas set revision = ?, body = ?, peer = ?, desktop = ?, lease_token = ?, lease_owner = ?,
+                          lease_until = ?, deadline_at = ?, takeovers = 0 where turn = ?",
+    )
+    .bind(turn.revision.0)
+    .bind(body)
+    .bind(&turn.conversation.peer)
+    .bind(turn.desktop.as_str())
+    .bind(i64::try_from(lease.0).unwrap_or(i64::MAX))
+    .bind(&terms.lease.worker)
+    .bind(terms.lease_until)
+    .bind(terms.deadline_at)
+    .bind(known.turn.to_string())
+    .execute(tx)
+    .await?;
+    Ok(Receipt::Newer(lease))
+}

@@ -1,0 +1,327 @@
+//! The worker: joins the ports. It records what comes in, works on each turn as a task of its own, applies outcomes,
+//! and carries a person's word.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::join_all;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::group::Groups;
+use super::state::Phase;
+use super::{
+    Applied, Decided, Decision, Generator, LeaseRequest, LeaseToken, Ledger, LedgerError, Limits, Memory, OpenSaga,
+    PendingCommand, Receipt, Rejected, Settings,
+};
+use crate::clock::Clock;
+use crate::contract::{
+    Command, ConversationId, DraftVersion, MessagesDetected, OutcomeRecorded, ReplyOutcome, Revision, TurnId,
+    TurnRecorded,
+};
+use crate::failpoint;
+
+/// A command was not published; it may be tried again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a command was not published: {0}")]
+pub struct CommandsError(pub String);
+
+/// Where commands to desktops go.
+#[async_trait]
+pub trait Commands: Send + Sync + 'static {
+    /// Returns once the command is safe on its way.
+    async fn publish(&self, command: &Command) -> Result<(), CommandsError>;
+}
+
+/// What the worker works with.
+#[derive(Clone)]
+pub struct Ports {
+    /// The authority.
+    pub ledger: Arc<dyn Ledger>,
+    /// Writes replies.
+    pub generator: Arc<dyn Generator>,
+    /// Rates.
+    pub limits: Arc<dyn Limits>,
+    /// Earlier exchanges.
+    pub memory: Arc<dyn Memory>,
+    /// Where commands go.
+    pub commands: Arc<dyn Commands>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A record of a batch that the ledger will never take: it belongs to the dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its place in the batch.
+    pub index: usize,
+    /// Why.
+    pub why: Rejected,
+}
+
+struct Running {
+    lease: LeaseToken,
+    cancel: CancellationToken,
+}
+
+pub(super) struct Inner {
+    pub(super) ports: Ports,
+    pub(super) settings: Settings,
+    pub(super) name: String,
+    pub(super) groups: Groups,
+    running: Mutex<HashMap<TurnId, Running>>,
+    permits: Semaphore,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// The worker. Cheap to clone; the clones are one worker.
+#[derive(Clone)]
+pub struct Worker {
+    pub(super) inner: Arc<Inner>,
+}
+
+impl Worker {
+    /// A worker by this name (unique among the workers of a ledger, for the story).
+    pub fn new(name: impl Into<String>, ports: Ports, settings: Settings) -> Self {
+        let permits = Semaphore::new(usize::try_from(settings.permits).unwrap_or(Semaphore::MAX_PERMITS));
+        let inner = Inner {
+            ports,
+            settings,
+            name: name.into(),
+            groups: Groups::default(),
+            running: Mutex::default(),
+            permits,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Records a batch; once this returns, the caller commits its offsets. Work and acknowledgements go on by
+    /// themselves. Waits while every permit is taken, so that polling slows down with the work.
+    ///
+    /// # Errors
+    /// When the ledger did not record it: nothing is committed, and the same batch comes again.
+    pub async fn on_messages(&self, batch: Vec<MessagesDetected>) -> Result<Vec<Refused>, LedgerError> {
+        let inner = &self.inner;
+        // Closed permits mean that this worker is stopping; what is recorded then is left to another.
+        drop(inner.permits.acquire().await);
+        let finish_within = Duration::from_millis(inner.settings.finish_within_ms);
+        let receipts = inner.ports.ledger.record_turns(&batch, &inner.lease(), finish_within).await?;
+        failpoint::reach("worker.recorded");
+        let (mut refused, mut acknowledgements) = (Vec::new(), Vec::new());
+        for (index, (detected, receipt)) in batch.into_iter().zip(receipts).enumerate() {
+            let receipt = match receipt {
+                Ok(receipt) => receipt,
+                Err(why) => {
+                    tracing::error!(turn = %detected.turn, %why, "a turn was refused by the ledger");
+                    refused.push(Refused { index, why });
+                    continue;
+                }
+            };
+            acknowledgements.push(Command::TurnRecorded(TurnRecorded {
+                turn: detected.turn,
+                revision: detected.revision,
+                desktop: detected.desktop.clone(),
+            }));
+            if let Receipt::New(lease) | Receipt::Newer(lease) = receipt {
+                let phase = Phase::Recorded;
+                self.start(OpenSaga { detected, phase, lease, draft: None, takeovers: 0 });
+            }
+        }
+        self.acknowledge(acknowledgements);
+        Ok(refused)
+    }
+
+    /// Applies outcomes; once this returns, the caller commits its offsets.
+    ///
+    /// # Errors
+    /// When the ledger did not apply them: nothing is committed, and the same batch comes again.
+    pub async fn on_outcomes(&self, batch: Vec<ReplyOutcome>) -> Result<Vec<Refused>, LedgerError> {
+        let applied = self.inner.ports.ledger.apply_outcomes(&batch).await?;
+        let (mut refused, mut acknowledgements) = (Vec::new(), Vec::new());
+        for (index, (outcome, applied)) in batch.into_iter().zip(applied).enumerate() {
+            match applied {
+                Ok(Applied::Ended { exchange }) => {
+                    self.inner.cancel(outcome.turn);
+                    if let Some(exchange) = exchange
+                        && let Err(error) = self.inner.ports.memory.remember(outcome.conversation, exchange).await
+                    {
+                        tracing::warn!(turn = %outcome.turn, %error, "a confirmed reply was not remembered");
+                    }
+                }
+                Ok(Applied::Kept | Applied::Orphan) => {}
+                Err(why) => {
+                    tracing::error!(turn = %outcome.turn, %why, "an outcome was refused by the ledger");
+                    refused.push(Refused { index, why });
+                    continue;
+                }
+            }
+            acknowledgements.push(Command::OutcomeRecorded(OutcomeRecorded {
+                turn: outcome.turn,
+                revision: outcome.revision,
+                desktop: outcome.desktop,
+            }));
+        }
+        self.acknowledge(acknowledgements);
+        Ok(refused)
+    }
+
+    /// A person approves this version of the draft; its command is published at once.
+    ///
+    /// # Errors
+    /// When the ledger could not be asked: nothing has changed, or asking again says what did.
+    pub async fn approve(&self, turn: TurnId, version: DraftVersion, by: &str) -> Result<Decided, LedgerError> {
+        let decided = self.decide(turn, version, by, true).await?;
+        if let Decided::Issued(pending) = &decided {
+            self.inner.publish(pending).await;
+        }
+        Ok(decided)
+    }
+
+    /// A person rejects this version of the draft.
+    ///
+    /// # Errors
+    /// When the ledger could not be asked.
+    pub async fn reject(&self, turn: TurnId, version: DraftVersion, by: &str) -> Result<Decided, LedgerError> {
+        self.decide(turn, version, by, false).await
+    }
+
+    async fn decide(
+        &self,
+        turn: TurnId,
+        version: DraftVersion,
+        by: &str,
+        approve: bool,
+    ) -> Result<Decided, LedgerError> {
+        let answer_within = self.inner.settings.answer_within();
+        let decision = Decision { turn, version, by: by.to_owned(), approve, answer_within };
+        self.inner.ports.ledger.decide(&decision).await
+    }
+
+    /// Forgets a peer, in the ledger and in the memory.
+    ///
+    /// # Errors
+    /// When the ledger could not be asked.
+    pub async fn forget(&self, peer: &str) -> Result<Vec<ConversationId>, LedgerError> {
+        let conversations = self.inner.ports.ledger.forget(peer).await?;
+        for conversation in &conversations {
+            if let Err(error) = self.inner.ports.memory.forget(*conversation).await {
+                tracing::warn!(%conversation, %error, "the session memory was not forgotten; it ends by itself");
+            }
+        }
+        Ok(conversations)
+    }
+
+    /// Turns in the hands of this worker now.
+    pub fn in_flight(&self) -> usize {
+        self.inner.running().len()
+    }
+
+    /// Takes no more work, gives what is under way `grace` to finish, and gives the leases of the rest back, so that
+    /// another worker need not wait for them.
+    pub async fn drain(&self, grace: Duration) {
+        self.inner.tasks.close();
+        if tokio::time::timeout(grace, self.inner.tasks.wait()).await.is_ok() {
+            return;
+        }
+        let left = self.inner.leases();
+        self.inner.stop.cancel();
+        self.inner.permits.close();
+        self.inner.tasks.wait().await;
+        if let Err(error) = self.inner.ports.ledger.renew(&left, Duration::ZERO).await {
+            tracing::warn!(%error, "the leases were not given back; they end by themselves");
+        }
+    }
+
+    /// Works on a saga as a task; a task of an older lease of the same turn is cancelled.
+    pub(super) fn start(&self, saga: OpenSaga) {
+        let (turn, revision, lease) = (saga.detected.turn, saga.detected.revision, saga.lease);
+        let cancel = self.inner.stop.child_token();
+        let before = self.inner.running().insert(turn, Running { lease, cancel: cancel.clone() });
+        if let Some(before) = before {
+            before.cancel.cancel();
+        }
+        let inner = Arc::clone(&self.inner);
+        let work = async move {
+            let answer = AssertUnwindSafe(inner.answer_with_permit(saga)).catch_unwind();
+            let panicked = tokio::select! {
+                biased;
+                () = cancel.cancelled() => false,
+                end = answer => end.is_err(),
+            };
+            if panicked {
+                tracing::error!(%turn, %revision, "working on a turn panicked; another try follows when its lease ends");
+            }
+            inner.finished(turn, lease);
+        };
+        self.inner.tasks.spawn(work);
+    }
+
+    fn acknowledge(&self, commands: Vec<Command>) {
+        let inner = Arc::clone(&self.inner);
+        self.inner.tasks.spawn(self.inner.stop.clone().run_until_cancelled_owned(async move {
+            for result in join_all(commands.iter().map(|command| inner.ports.commands.publish(command))).await {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "an acknowledgement was not published; the desktop asks again");
+                }
+            }
+        }));
+    }
+}
+
+impl Inner {
+    pub(super) fn lease(&self) -> LeaseRequest {
+        LeaseRequest { worker: self.name.clone(), hold: Duration::from_millis(self.settings.lease_ms) }
+    }
+
+    /// The leases of everything that this worker has in hand.
+    pub(super) fn leases(&self) -> Vec<(TurnId, LeaseToken)> {
+        self.running().iter().map(|(turn, running)| (*turn, running.lease)).collect()
+    }
+
+    /// Stops working on a turn.
+    pub(super) fn cancel(&self, turn: TurnId) {
+        if let Some(running) = self.running().get(&turn) {
+            running.cancel.cancel();
+        }
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<TurnId, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn finished(&self, turn: TurnId, lease: LeaseToken) {
+        let mut running = self.running();
+        if running.get(&turn).is_some_and(|current| current.lease == lease) {
+            running.remove(&turn);
+        }
+    }
+
+    async fn answer_with_permit(&self, saga: OpenSaga) {
+        let Ok(_permit) = self.permits.acquire().await else { return };
+        self.answer(saga).await;
+    }
+
+    /// Publishes a command of the outbox and says so there. What fails is published by recovery.
+    pub(super) async fn publish(&self, pending: &PendingCommand) {
+        let (turn, revision): (Option<TurnId>, Option<Revision>) = match &pending.command {
+            Command::Send(send) => (Some(send.turn), Some(send.revision)),
+            Command::Withdraw(withdraw) => (Some(withdraw.turn), Some(withdraw.revision)),
+            Command::TurnRecorded(_) | Command::OutcomeRecorded(_) => (None, None),
+        };
+        if let Err(error) = self.ports.commands.publish(&pending.command).await {
+            tracing::warn!(?turn, ?revision, %error, "a command stays in the outbox; recovery publishes it");
+            return;
+        }
+        if let Err(error) = self.ports.ledger.mark_published(&[pending.entry]).await {
+            tracing::warn!(?turn, ?revision, %error, "a command was published and not marked; it goes out once more");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What keeps every reply moving: leases renewed, abandoned turns taken over, overdue ones compensated, unpublished
+//! commands published, old rows removed.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::Stop;
+use super::handler::Worker;
+use super::state::Phase;
+use super::{Change, LedgerError, OpenSaga, PendingCommand, Retention};
+use crate::contract::{Command, Effect, ReplyWithdraw};
+
+/// What a look around did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Turns taken over.
+    pub taken_over: usize,
+    /// Overdue turns that were compensated.
+    pub overdue: usize,
+    /// Commands published.
+    pub published: usize,
+}
+
+impl Worker {
+    /// Looks around until `stop`; a ledger that is away is logged and asked again at the next look.
+    pub async fn recover(&self, retention: Retention, stop: CancellationToken) {
+        let settings = &self.inner.settings;
+        let mut looks = tokio::time::interval(Duration::from_millis(settings.recovery_poll_ms));
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut prune_at = Instant::now();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = looks.tick() => {}
+            }
+            if let Err(error) = self.recover_once().await {
+                tracing::warn!(%error, "recovery waits for the ledger");
+                continue;
+            }
+            if Instant::now() >= prune_at {
+                prune_at = Instant::now() + Duration::from_millis(settings.prune_every_ms);
+                if let Err(error) = self.prune(retention).await {
+                    tracing::warn!(%error, "old rows were not removed");
+                }
+            }
+        }
+    }
+
+    /// One look around.
+    ///
+    /// # Errors
+    /// When the ledger could not be asked; the next look does what this one did not.
+    pub async fn recover_once(&self) -> Result<Recovered, LedgerError> {
+        let (inner, batch) = (&self.inner, self.inner.settings.recovery_batch);
+        let ledger = &inner.ports.ledger;
+        let leases = inner.leases();
+        if !leases.is_empty() {
+            let hold = Duration::from_millis(inner.settings.lease_ms);
+            for ((turn, lease), held) in leases.iter().zip(ledger.renew(&leases, hold).await?) {
+                if !held {
+                    tracing::debug!(%turn, lease = lease.0, "this lease is over");
+                }
+            }
+        }
+        let mut done = Recovered::default();
+        for saga in ledger.take_over(&inner.lease(), batch).await? {
+            done.taken_over += 1;
+            self.start(saga);
+        }
+        for saga in ledger.take_overdue(&inner.lease(), batch).await? {
+            done.overdue += 1;
+            self.compensate(&saga).await?;
+        }
+        for pending in ledger.take_commands(Duration::from_millis(inner.settings.lease_ms), batch).await? {
+            done.published += 1;
+            inner.publish(&pending).await;
+        }
+        Ok(done)
+    }
+
+    async fn prune(&self, retention: Retention) -> Result<(), LedgerError> {
+        loop {
+            let pruned = self.inner.ports.ledger.prune(retention).await?;
+            if pruned.rows == 0 && pruned.texts == 0 {
+                return Ok(());
+            }
+            tracing::info!(rows = pruned.rows, texts = pruned.texts, "removed what was over age");
+        }
+    }
+
+    /// Goes the next step of undoing a saga whose deadline has passed.
+    async fn compensate(&self, saga: &OpenSaga) -> Result<(), LedgerError> {
+        let inner = &self.inner;
+        let turn = saga.detected.turn;
+        inner.cancel(turn);
+        let end = match saga.phase {
+            Phase::Issued => self.withdraw(saga).await,
+            Phase::Withdrawing => {
+                let reason = "no outcome came, and no answer to the withdrawal".to_owned();
+                inner.change(saga, Change::HandOver { reason }).await.map(drop)
+            }
+            Phase::AwaitingApproval => {
+                inner.abandon(saga, Effect::Expired, "nobody approved the draft in time".to_owned()).await
+            }
+            Phase::Recorded | Phase::QuotaReserved | Phase::Drafted | Phase::Ended => {
+                inner.abandon(saga, Effect::Expired, "it was not answered in time".to_owned()).await
+            }
+        };
+        match end {
+            Ok(()) | Err(Stop::Lost) => Ok(()),
+            Err(Stop::Ledger(error)) => Err(error),
+            Err(Stop::Rejected(why)) => {
+                tracing::error!(%turn, %why, "an overdue turn could not be compensated");
+                Ok(())
+            }
+            Err(Stop::End(effect, _)) => {
+                tracing::error!(%turn, %effect, "an overdue turn could not be compensated");
+                Ok(())
+            }
+        }
+    }
+
+    async fn withdraw(&self, saga: &OpenSaga) -> Result<(), Stop> {
+        let withdraw = ReplyWithdraw {
+            turn: saga.detected.turn,
+            revision: saga.detected.revision,
+            desktop: saga.detected.desktop.clone(),
+            conversation: saga.detected.conversation.id,
+            reason: "no outcome came in time".to_owned(),
+        };
+        let answer_within = Duration::from_millis(self.inner.settings.outcome_grace_ms);
+        let change = Change::Withdraw { withdraw: withdraw.clone(), answer_within };
+        if let Some(entry) = self.inner.written(saga, change).await? {
+            self.inner.publish(&PendingCommand { entry, command: Command::Withdraw(withdraw) }).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! The way to the broker, embedded or real, and everything that is opened over it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, Producer as _};
+
+use super::embedded::Embedded;
+use super::{Consumer, Producer, Reader, Settings, StreamError};
+use crate::contract::codec::{AuthKey, Codec};
+use crate::error::Class;
+
+/// The way to the broker. Clones share it.
+#[derive(Clone)]
+pub struct Connection {
+    settings: Settings,
+    address: String,
+    embedded: Option<Arc<Embedded>>,
+    auth: Option<AuthKey>,
+    producer: FutureProducer,
+}
+
+impl Connection {
+    /// Starts the embedded broker, or prepares the way to a real one; the latter need not be up yet. Must be called
+    /// inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When a client property is not known or does not fit, or the embedded broker cannot start.
+    pub fn open(settings: &Settings) -> Result<Self, StreamError> {
+        let (embedded, auth, address) = if settings.is_embedded() {
+            let broker = Embedded::start()?;
+            let address = broker.address().unwrap_or_default();
+            (Some(Arc::new(broker)), Some(AuthKey::draw()), address)
+        } else {
+            (None, None, settings.brokers.clone())
+        };
+        let producer = producer_config(settings, &address).create().map_err(|error: rdkafka::error::KafkaError| {
+            StreamError::new("the producer could not be made; check [stream]", error, Class::Permanent)
+        })?;
+        Ok(Self { settings: settings.clone(), address, embedded, auth, producer })
+    }
+
+    /// The codec for this broker: on the embedded one it signs and checks with a key of this process.
+    pub fn codec(&self) -> Codec {
+        Codec::new(self.auth.clone())
+    }
+
+    /// The addresses of the broker, for diagnosis.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The producer; all of them share one queue.
+    pub fn producer(&self) -> Producer {
+        Producer::new(self.producer.clone(), &self.settings, self.embedded.clone())
+    }
+
+    /// A consumer of `topics` for `group`. On a real broker its members share the partitions; on the embedded one a
+    /// group has one consumer at a time.
+    ///
+    /// # Errors
+    /// On the embedded broker, when the group has a consumer already.
+    pub fn consumer(&self, group: &str, topics: &[&str]) -> Result<Consumer, StreamError> {
+        let positions = match &self.embedded {
+            Some(broker) => Some(broker.join(group).ok_or_else(|| {
+                let why = "the embedded broker serves one consumer a group, and it has one";
+                StreamError::new(format!("the group {group} could not be joined"), why, Class::Permanent)
+            })?),
+            None => None,
+        };
+        let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
+        Ok(Consumer::new(self.clone(), group.to_owned(), topics, positions))
+    }
+
+    /// A reader of the records of `key` in `topic` that are not older than `since`; from the beginning on the
+    /// embedded broker, which cannot look times up. It stores no offsets: the caller dedupes.
+    pub fn reader(&self, topic: &str, key: &[u8], since: Timestamp) -> Reader {
+        Reader::new(self.clone(), topic.to_owned(), Some(key.to_vec()), Some(since))
+    }
+
+    /// A reader of a whole topic from its beginning. It stores no offsets.
+    pub fn reader_all(&self, topic: &str) -> Reader {
+        Reader::new(self.clone(), topic.to_owned(), None, None)
+    }
+
+    /// The id of the cluster, if the broker answers within `wait`. Another id than before means that what was
+    /// published before is gone: publish again what is open.
+    pub async fn cluster_id(&self, wait: Duration) -> Option<String> {
+        if let Some(broker) = &self.embedded {
+            return Some(broker.id().to_owned());
+        }
+        let producer = self.producer.clone();
+        let asked = tokio::task::spawn_blocking(move || producer.client().fetch_cluster_id(wait)).await;
+        asked.ok().flatten().filter(|id| !id.is_empty())
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) fn is_embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
+    /// What every consuming client has in common: nothing is committed or stored but by us.
+    pub(super) fn consumer_config(&self, group: &str) -> ClientConfig {
+        let settings = &self.settings;
+        let wait = if self.is_embedded() { settings.embedded_fetch_wait_ms } else { settings.fetch_wait_ms };
+        let mut config = base_config(settings, &self.address);
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.wait.max.ms", wait.to_string())
+            // What is fetched ahead is memory, and lost work on a pause.
+            .set("queued.max.messages.kbytes", "16384")
+            .set("session.timeout.ms", settings.session_timeout_ms.to_string())
+            .set("max.poll.interval.ms", settings.max_poll_interval_ms.to_string());
+        if !settings.client.contains_key("partition.assignment.strategy") {
+            config.set("partition.assignment.strategy", "cooperative-sticky");
+        }
+        config
+    }
+}
+
+fn base_config(settings: &Settings, address: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("client.id", "autoreply");
+    for (name, value) in &settings.client {
+        config.set(name, value);
+    }
+    config.set("bootstrap.servers", address);
+    config
+}
+
+/// Idempotent, acknowledged by all, and with the partitioner that Java's clients use too.
+fn producer_config(settings: &Settings, address: &str) -> ClientConfig {
+    let linger = if settings.is_embedded() { 0 } else { settings.linger_ms };
+    let mut config = base_config(settings, address);
+    for name in ["partition.assignment.strategy", "session.timeout.ms", "max.poll.interval.ms"] {
+        config.remove(name);
+    }
+    config
+        .set("partitioner", "murmur2_random")
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("message.max.bytes", "2000000")
+        .set("compression.type", &settings.compression)
+        .set("linger.ms", linger.to_string())
+        .set("queue.buffering.max.messages", settings.queue_max_records.to_string())
+        .set("message.timeout.ms", settings.publish_timeout_ms.to_string());
+    config
+}

@@ -1,0 +1,80 @@
+//! A member of a group: batches to a closure, offsets committed when it is done.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::Connection;
+use super::embedded::Positions;
+use super::pump::{Commit, Opened, Pump, create, off_thread, partitions, refuse};
+use super::{Batch, NotDone, StreamError};
+
+/// A member of a group, made by [`Connection::consumer`].
+pub struct Consumer {
+    connection: Connection,
+    group: String,
+    topics: Vec<String>,
+    positions: Option<Positions>,
+}
+
+impl Consumer {
+    pub(super) fn new(
+        connection: Connection,
+        group: String,
+        topics: Vec<String>,
+        positions: Option<Positions>,
+    ) -> Self {
+        Self { connection, group, topics, positions }
+    }
+
+    /// Hands batches to `handle` until `stop` is cancelled. Offsets are committed only when it returns `Ok`; on
+    /// [`NotDone::Retry`] the same batch is handed over again after a pause, without what a rebalance has given to
+    /// another member meanwhile. A call that is running when the stop comes is waited for.
+    ///
+    /// # Errors
+    /// [`NotDone::Stop`] from `handle`, or a failure that time does not mend, as missing rights.
+    pub async fn run<H, F>(self, stop: CancellationToken, handle: H) -> Result<(), StreamError>
+    where
+        H: FnMut(Batch) -> F,
+        F: Future<Output = Result<(), NotDone>>,
+    {
+        let Self { connection, group, topics, positions } = self;
+        let what = format!("consuming {} for the group {group}", topics.join(", "));
+        let shared = Arc::new(positions);
+        let (link, name, kept) = (connection.clone(), what.clone(), Arc::clone(&shared));
+        let open = move || open(&link, &group, &topics, kept.as_ref().as_ref(), &name);
+        let Some(opened) = off_thread(&connection, &stop, &what, open).await? else { return Ok(()) };
+        let commit = match Arc::into_inner(shared).flatten() {
+            Some(positions) => Commit::Memory(positions),
+            None => Commit::Group,
+        };
+        Pump::new(opened, &connection, commit, what).run(stop, handle).await
+    }
+}
+
+/// Subscribes, or on the embedded broker assigns every partition from the position that is kept.
+fn open(
+    connection: &Connection,
+    group: &str,
+    topics: &[String],
+    kept: Option<&Positions>,
+    what: &str,
+) -> Result<Opened, StreamError> {
+    let consumer = create(&connection.consumer_config(group), what)?;
+    let Some(kept) = kept else {
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&names).map_err(|error| refuse(what, &error))?;
+        return Ok(Opened { consumer, assigned: Vec::new() });
+    };
+    let mut list = TopicPartitionList::new();
+    for topic in topics {
+        for partition in 0..partitions(&consumer, topic, what)? {
+            let offset = kept.get(&(topic.clone(), partition)).map_or(Offset::Beginning, |next| Offset::Offset(*next));
+            list.add_partition_offset(topic, partition, offset).map_err(|error| refuse(what, &error))?;
+        }
+    }
+    Opened::assign(consumer, &list, what)
+}

@@ -1,0 +1,389 @@
+//! Every metric there is, in one typed catalogue: its doc comment is its help text, its labels are enums, so that a
+//! label can only have values somebody wrote down. Units are base units (seconds, bytes). `docs/METRICS.md` is
+//! generated from it.
+
+use std::fmt::Write as _;
+use std::marker::PhantomData;
+
+use prometheus::{
+    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, Opts, Registry, TextEncoder,
+};
+
+use crate::contract::Effect;
+
+/// A label with a fixed set of values.
+pub trait Label: Copy + 'static {
+    /// The label's name.
+    const NAME: &'static str;
+    /// Every value it can have.
+    const ALL: &'static [Self];
+    /// The value as text.
+    fn value(self) -> &'static str;
+}
+
+impl Label for Effect {
+    const NAME: &'static str = "effect";
+    const ALL: &'static [Self] = &Effect::ALL;
+    fn value(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// Declares a label's values.
+macro_rules! label {
+    ($(#[$doc:meta])* $type:ident = $name:literal { $($(#[$variant_doc:meta])* $variant:ident = $value:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $type { $($(#[$variant_doc])* $variant,)+ }
+
+        impl Label for $type {
+            const NAME: &'static str = $name;
+            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            fn value(self) -> &'static str {
+                match self { $(Self::$variant => $value,)+ }
+            }
+        }
+    };
+}
+
+label! {
+    /// The states of a reply that has not ended.
+    SagaState = "state" {
+        /// In the ledger.
+        Recorded = "recorded",
+        /// Its quota is reserved.
+        QuotaReserved = "quota_reserved",
+        /// It has a draft.
+        Drafted = "drafted",
+        /// A person has to approve it.
+        AwaitingApproval = "awaiting_approval",
+        /// Its command is in the outbox.
+        Issued = "issued",
+    }
+}
+
+label! {
+    /// Why the executor would not type.
+    Refusal = "reason" {
+        /// The fence: mode, stop, revision, age, cap, a person's reply.
+        Fence = "fence",
+        /// No window shows the conversation.
+        WindowMissing = "window_missing",
+        /// More than one does.
+        WindowAmbiguous = "window_ambiguous",
+        /// Another program holds the keyboard.
+        ForeignGrab = "foreign_grab",
+        /// A modifier key stays down.
+        ModifierHeld = "modifier_held",
+        /// The person is typing.
+        PersonActive = "person_active",
+        /// The input was not empty or not focused.
+        InputNotReady = "input_not_ready",
+        /// What was typed could not be read back exactly.
+        ReadBack = "read_back",
+        /// The pane changed before Enter.
+        PaneChanged = "pane_changed",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+/// A counter or gauge for each value of one label; all of them are there from the start, at zero.
+#[derive(Debug, Clone)]
+pub struct By<V, L> {
+    vector: V,
+    label: PhantomData<fn() -> L>,
+}
+
+impl<L: Label> By<CounterVec, L> {
+    /// The counter of this value.
+    pub fn of(&self, value: L) -> Counter {
+        self.vector.with_label_values(&[value.value()])
+    }
+}
+
+impl<L: Label> By<GaugeVec, L> {
+    /// The gauge of this value.
+    pub fn of(&self, value: L) -> Gauge {
+        self.vector.with_label_values(&[value.value()])
+    }
+}
+
+/// The bounds of what takes a person's seconds.
+const SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
+/// The bounds of what happens at every look.
+const FINE_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+
+/// A metric that can be made from its name and help.
+trait Metric: Sized {
+    /// What Prometheus calls its type.
+    const KIND: &'static str;
+    /// Its label and the label's values, if it has one.
+    fn labels() -> Option<(&'static str, Vec<&'static str>)> {
+        None
+    }
+    fn register(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Self>;
+}
+
+fn values<L: Label>() -> Option<(&'static str, Vec<&'static str>)> {
+    Some((L::NAME, L::ALL.iter().map(|value| value.value()).collect()))
+}
+
+impl Metric for Counter {
+    const KIND: &'static str = "counter";
+    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> prometheus::Result<Self> {
+        let metric = Self::new(name, help)?;
+        registry.register(Box::new(metric.clone())).map(|()| metric)
+    }
+}
+
+impl Metric for Gauge {
+    const KIND: &'static str = "gauge";
+    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> prometheus::Result<Self> {
+        let metric = Self::new(name, help)?;
+        registry.register(Box::new(metric.clone())).map(|()| metric)
+    }
+}
+
+impl Metric for Histogram {
+    const KIND: &'static str = "histogram";
+    fn register(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Self> {
+        let metric = Self::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+        registry.register(Box::new(metric.clone())).map(|()| metric)
+    }
+}
+
+impl<L: Label> Metric for By<CounterVec, L> {
+    const KIND: &'static str = "counter";
+    fn labels() -> Option<(&'static str, Vec<&'static str>)> {
+        values::<L>()
+    }
+    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> prometheus::Result<Self> {
+        let vector = CounterVec::new(Opts::new(name, help), &[L::NAME])?;
+        registry.register(Box::new(vector.clone()))?;
+        let by = Self { vector, label: PhantomData };
+        L::ALL.iter().for_each(|value| drop(by.of(*value)));
+        Ok(by)
+    }
+}
+
+impl<L: Label> Metric for By<GaugeVec, L> {
+    const KIND: &'static str = "gauge";
+    fn labels() -> Option<(&'static str, Vec<&'static str>)> {
+        values::<L>()
+    }
+    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> prometheus::Result<Self> {
+        let vector = GaugeVec::new(Opts::new(name, help), &[L::NAME])?;
+        registry.register(Box::new(vector.clone()))?;
+        let by = Self { vector, label: PhantomData };
+        L::ALL.iter().for_each(|value| drop(by.of(*value)));
+        Ok(by)
+    }
+}
+
+/// One row of the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The metric's name.
+    pub name: &'static str,
+    /// counter, gauge or histogram.
+    pub kind: &'static str,
+    /// Its help text: the doc comment.
+    pub help: String,
+    /// Its label with every value, if it has one.
+    pub labels: Option<(&'static str, Vec<&'static str>)>,
+}
+
+/// Declares [`Metrics`], its registration and its catalogue from one list.
+macro_rules! catalogue {
+    ($($(#[doc = $help:literal])+ $field:ident: $type:ty = $name:literal $([$buckets:expr])?;)+) => {
+        /// Every metric of this process. Cheap to clone; clones count together.
+        #[derive(Clone)]
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ pub $field: $type,)+
+        }
+
+        impl Metrics {
+            fn register() -> prometheus::Result<Self> {
+                let registry = Registry::new();
+                $(let $field = {
+                    let buckets: &[f64] = &[];
+                    $(let buckets: &[f64] = { let _ = buckets; $buckets };)?
+                    <$type as Metric>::register(&registry, $name, &help(&[$($help),+]), buckets)?
+                };)+
+                Ok(Self { registry, $($field,)+ })
+            }
+
+            /// Every metric, in the order of the declaration.
+            pub fn catalogue() -> Vec<Row> {
+                vec![$(Row {
+                    name: $name,
+                    kind: <$type as Metric>::KIND,
+                    help: help(&[$($help),+]),
+                    labels: <$type as Metric>::labels(),
+                },)+]
+            }
+        }
+    };
+}
+
+catalogue! {
+    /// Chat messages that were seen for the first time.
+    messages_detected: Counter = "autoreply_messages_detected_total";
+    /// Turns, in any revision, that were handed to the worker.
+    turns_published: Counter = "autoreply_turns_published_total";
+    /// Turns that ended, by what became of them.
+    replies: By<CounterVec, Effect> = "autoreply_replies_total";
+    /// Time from the beginning of a draft to its reply or to the end of the provider chain.
+    generation: Histogram = "autoreply_generation_seconds" [SECONDS];
+    /// Replies that have not ended, by state.
+    sagas_open: By<GaugeVec, SagaState> = "autoreply_sagas_open";
+    /// Times the executor would not type, by reason.
+    executor_refusals: By<CounterVec, Refusal> = "autoreply_executor_refusals_total";
+    /// Time for one look at a window: pixels, comparison, text, alignment.
+    capture_look: Histogram = "autoreply_capture_look_seconds" [FINE_SECONDS];
+    /// Time to recognise the text of the changed rows.
+    ocr: Histogram = "autoreply_ocr_seconds" [FINE_SECONDS];
+    /// Size of the journal's files on disk.
+    journal: Gauge = "autoreply_journal_bytes";
+    /// Records that could not be read and were put aside.
+    dead_letters: Counter = "autoreply_dead_letters_total";
+    /// Always 1; the label says which version runs.
+    build_info: By<GaugeVec, Build> = "autoreply_build_info";
+}
+
+/// The one version that runs in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Build;
+
+impl Label for Build {
+    const NAME: &'static str = "version";
+    const ALL: &'static [Self] = &[Self];
+    fn value(self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+}
+
+fn help(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero, in a registry of their own.
+    ///
+    /// # Panics
+    /// Never: the catalogue is constant, and registering it is tested.
+    #[allow(clippy::expect_used, reason = "names, labels and buckets are constants that every test registers")]
+    pub fn new() -> Self {
+        let metrics = Self::register().expect("the catalogue is valid");
+        metrics.build_info.of(Build).set(1.0);
+        metrics
+    }
+
+    /// Also reports this process itself: processor time, memory, open files (`process_*`).
+    pub fn with_process(self) -> Self {
+        #[cfg(target_os = "linux")]
+        {
+            let process = prometheus::process_collector::ProcessCollector::for_self();
+            if let Err(error) = self.registry.register(Box::new(process)) {
+                tracing::debug!(%error, "the process is reported already");
+            }
+        }
+        self
+    }
+
+    /// The text exposition format, version 0.0.4, for `/metrics`.
+    ///
+    /// # Errors
+    /// When a metric cannot be encoded.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut bytes = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut bytes)?;
+        String::from_utf8(bytes).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+
+    /// `docs/METRICS.md`.
+    pub fn document() -> String {
+        let mut text = String::from(
+            "# Metrics\n\nEvery metric of every role, at `/metrics`. Generated from `src/telemetry/metrics.rs`, where \
+             the doc comments are the help texts;\na test holds this file equal to it. Units are base units.\n\n\
+             | name | kind | label | meaning |\n|---|---|---|---|\n",
+        );
+        for row in Self::catalogue() {
+            let label = match &row.labels {
+                // The version changes with every release, this file should not.
+                Some(("version", _)) => "`version`".to_owned(),
+                Some((name, values)) => format!("`{name}`: {}", values.join(", ")),
+                None => String::new(),
+            };
+            let _ = writeln!(text, "| `{}` | {} | {label} | {} |", row.name, row.kind, row.help);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_has_help_a_unit_and_a_name_of_its_own() {
+        let rows = Metrics::catalogue();
+        let names: HashSet<_> = rows.iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), rows.len(), "names are unique");
+        for Row { name, kind, help, labels } in &rows {
+            assert!(help.len() > 10 && help.ends_with('.'), "{name} has no sentence of help");
+            assert!(
+                name.strip_prefix("autoreply_")
+                    .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+            );
+            let fits = match *kind {
+                "counter" => name.ends_with("_total"),
+                "histogram" => name.ends_with("_seconds") || name.ends_with("_bytes"),
+                _ => ["_bytes", "_seconds", "_info", "_open"].iter().any(|unit| name.ends_with(unit)),
+            };
+            assert!(fits, "{name} is a {kind} without its unit");
+            if let Some((_, values)) = labels {
+                assert_eq!(values.iter().collect::<HashSet<_>>().len(), values.len());
+                assert!(!values.is_empty() && values.len() <= 20, "{name} has too many values");
+            }
+        }
+    }
+
+    #[test]
+    fn every_metric_is_exposed_from_the_start_and_counts() {
+        let metrics = Metrics::new();
+        metrics.clone().replies.of(Effect::Confirmed).inc();
+        metrics.generation.observe(0.3);
+        let text = metrics.with_process().render().unwrap();
+        for row in Metrics::catalogue() {
+            assert!(text.contains(&format!("# HELP {} {}\n", row.name, row.help)), "{}", row.name);
+            assert!(text.contains(&format!("# TYPE {} {}\n", row.name, row.kind)));
+            for value in
+                row.labels.iter().flat_map(|(label, values)| values.iter().map(move |v| format!("{label}=\"{v}\"")))
+            {
+                assert!(text.contains(&format!("{}{{{value}}}", row.name)), "{} {value}", row.name);
+            }
+        }
+        assert!(text.contains("autoreply_replies_total{effect=\"confirmed\"} 1\n"));
+        assert!(text.contains("autoreply_generation_seconds_bucket{le=\"0.5\"} 1\n"));
+        assert!(text.contains("autoreply_generation_seconds_bucket{le=\"0.25\"} 0\n"));
+        #[cfg(target_os = "linux")]
+        assert!(text.contains("process_resident_memory_bytes"));
+    }
+
+    #[test]
+    fn the_document_is_the_catalogue() {
+        let written = include_str!("../../docs/METRICS.md");
+        assert!(written == Metrics::document(), "docs/METRICS.md must be:\n{}", Metrics::document());
+    }
+}
