@@ -630,7 +630,7 @@ async fn what_is_not_acknowledged_is_published_again() {
     desk.journal.turn_published(turn.turn, turn.revision, desk.at()).await.unwrap();
     assert!(desk.due().await.is_empty());
     desk.wait(10_000);
-    assert_eq!(desk.due().await, [turn.clone()]);
+    assert_eq!(desk.due().await, std::slice::from_ref(&turn));
     desk.journal.turn_published(turn.turn, turn.revision, desk.at()).await.unwrap();
     desk.journal.publish_again().await.unwrap();
     assert_eq!(desk.due().await, [turn]);
@@ -738,7 +738,7 @@ async fn step(desk: &mut Desk, model: &mut Model, die: u8, pick: usize) {
             let text = format!("{} question {:x}", "abcdefgh".repeat(pick % 3 + 1), model.seq * 7919);
             desk.hear(&text).await;
         }
-        (1, _) if pick % 3 == 0 => {
+        (1, _) if pick.is_multiple_of(3) => {
             model.seq += 1;
             let text = format!("0123456789 {}", model.seq);
             desk.own(&text).await;
@@ -775,7 +775,7 @@ async fn step(desk: &mut Desk, model: &mut Model, die: u8, pick: usize) {
                 model.pending = None;
             }
         }
-        (13, _) if pick % 4 == 0 => {
+        (13, _) if pick.is_multiple_of(4) => {
             desk.restart().await;
             desk.look(vec![]).await;
         }
