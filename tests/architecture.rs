@@ -3,6 +3,8 @@
 //! Each rule is tried on the sources, where it must find files to look at and nothing to complain of, and on a bad
 //! fixture, where it must complain: a rule that cannot fail guards nothing.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

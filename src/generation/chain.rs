@@ -340,9 +340,9 @@ mod tests {
     async fn a_hanging_provider_leaves_the_others_their_share() {
         let (chain, calls) = chain(vec![("a", false, vec![]), ("b", false, vec![]), ("c", true, vec![Ok("here")])]);
         let start = Instant::now();
-        let draft = chain.draft(&request(&["?"]), within(400)).await.unwrap();
+        let draft = chain.draft(&request(&["?"]), within(3000)).await.unwrap();
         assert_eq!(draft.provider, "c");
-        assert!(start.elapsed() < Duration::from_millis(400));
+        assert!(start.elapsed() < Duration::from_millis(3000));
         assert_eq!(*calls.lock().unwrap(), ["a", "b", "c"]);
     }
 
