@@ -1,6 +1,9 @@
 //! One file a role: the only place that joins rooms.
 
 pub mod control;
+pub mod doctor;
+#[cfg(feature = "desktop")]
+pub mod profile;
 pub mod sagas;
 pub mod settings;
 
