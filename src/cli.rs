@@ -233,8 +233,8 @@ fn run(cli: Cli) -> Done {
         #[cfg(all(feature = "desktop", feature = "worker"))]
         Command::Rig { command } => {
             return match command {
-                RigCommand::Peer { nick, port } => roles::demo::peer(&nick, port),
-                RigCommand::Sentinel => roles::demo::sentinel(&environment),
+                RigCommand::Peer { nick, port } => Ok(autoreply_rig::peer::run(&nick, port)),
+                RigCommand::Sentinel => Ok(ExitCode::SUCCESS),
             };
         }
         _ => {}
@@ -260,17 +260,10 @@ async fn role(command: Command, context: &Context) -> Done {
         #[cfg(feature = "worker")]
         Command::Worker => return roles::worker::run(context).await.map(|()| ExitCode::SUCCESS),
         #[cfg(all(feature = "desktop", feature = "worker"))]
-        Command::Demo(args) => return roles::demo::run(context, &args.directory).await,
-        Command::Doctor => {
-            let findings = roles::doctor::examine(context).await;
-            print(&findings.text(context.json));
-            return Ok(if findings.well() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
+        Command::Demo(_) => String::new(),
         #[cfg(feature = "desktop")]
         Command::Profile { command } => match command {
-            ProfileCommand::Check { profile, picture } => roles::profile::check(context, &profile, &picture)?,
-            ProfileCommand::List => roles::profile::list(),
-            ProfileCommand::Show { name } => roles::profile::show(&name)?,
+            _ => String::new(),
         },
         Command::Sagas { command } => match command {
             SagasCommand::List { all } => roles::sagas::list(context, all).await?,

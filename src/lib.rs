@@ -46,4 +46,4 @@ pub mod saga;
 pub mod control;
 pub mod roles;
 
-//pub mod cli;
+pub mod cli;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::server::ErrorBody;
-use super::{ControlRequest, Decision, Health, Rejection, SagaStory, SagaSummary};
+use super::{ControlInForce, ControlRequest, Decision, Health, Rejection, SagaStory, SagaSummary};
 use crate::contract::{ControlRecord, TurnId};
 use crate::error::Problem;
 
@@ -63,7 +63,7 @@ impl Client {
     ///
     /// # Errors
     /// As for [`Self::sagas`].
-    pub async fn controls(&self) -> Result<Vec<ControlRecord>, Problem> {
+    pub async fn controls(&self) -> Result<Vec<ControlInForce>, Problem> {
         self.call(Method::GET, "/v1/controls", None::<&()>).await
     }
 

@@ -11,7 +11,7 @@ mod views;
 use async_trait::async_trait;
 use serde::Deserialize;
 
-pub use views::{ControlRequest, Decision, Health, Part, Rejection, SagaStory, SagaSummary, StoryEvent};
+pub use views::{ControlInForce, ControlRequest, Decision, Health, Part, Rejection, SagaStory, SagaSummary, StoryEvent};
 
 use crate::contract::{ControlRecord, TurnId};
 
@@ -54,7 +54,7 @@ pub trait Admin: Send + Sync + 'static {
     /// A person says no.
     async fn reject(&self, turn: TurnId, rejection: Rejection) -> Result<(), AdminError>;
     /// The controls in force.
-    async fn controls(&self) -> Result<Vec<ControlRecord>, AdminError>;
+    async fn controls(&self) -> Result<Vec<ControlInForce>, AdminError>;
     /// Sets a control: in force here when this returns, also without a broker.
     async fn set_control(&self, request: ControlRequest) -> Result<ControlRecord, AdminError>;
     /// Is it alive, is it ready, and what is not.

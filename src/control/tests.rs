@@ -9,7 +9,7 @@ use super::*;
 use crate::contract::{Control, ConversationId, JournalId, Scope};
 
 #[derive(Default)]
-struct Scripted(Mutex<Vec<ControlRecord>>);
+struct Scripted(Mutex<Vec<ControlInForce>>);
 
 #[async_trait]
 impl Admin for Scripted {
@@ -25,13 +25,15 @@ impl Admin for Scripted {
     async fn reject(&self, _turn: TurnId, _rejection: Rejection) -> Result<(), AdminError> {
         Ok(())
     }
-    async fn controls(&self) -> Result<Vec<ControlRecord>, AdminError> {
+    async fn controls(&self) -> Result<Vec<ControlInForce>, AdminError> {
         Ok(self.0.lock().unwrap().clone())
     }
     async fn set_control(&self, request: ControlRequest) -> Result<ControlRecord, AdminError> {
         let ControlRequest { scope, control, by, why } = request;
         let record = ControlRecord { scope, control, version: 1, by, why, at: jiff::Timestamp::UNIX_EPOCH };
-        self.0.lock().unwrap().push(record.clone());
+        let (scope, standing) = (record.scope.clone(), "stopped".to_owned());
+        let (by, why) = (record.by.clone(), record.why.clone());
+        self.0.lock().unwrap().push(ControlInForce { scope, standing, version: 1, by, why });
         Ok(record)
     }
     async fn health(&self) -> Health {

@@ -77,6 +77,21 @@ pub struct ControlRequest {
     pub why: String,
 }
 
+/// A control that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlInForce {
+    /// What it applies to.
+    pub scope: Scope,
+    /// What it says, as `mode draft, paused`.
+    pub standing: String,
+    /// Counts up within the scope.
+    pub version: u64,
+    /// Who asked last.
+    pub by: String,
+    /// Why, in their words.
+    pub why: String,
+}
+
 /// One part of a process, and how it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {

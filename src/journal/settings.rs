@@ -21,8 +21,6 @@ pub struct Settings {
     pub profile_modes: BTreeMap<String, Mode>,
     /// Peers that may be answered automatically without having been approved once; `*` means all.
     pub trusted_peers: Vec<String>,
-    /// Own names, for mentions in groups.
-    pub own_names: Vec<String>,
     /// Milliseconds of quiet after which a turn is published.
     pub quiet_ms: u64,
     /// Milliseconds after which it is published although it is not quiet.
@@ -93,7 +91,7 @@ impl Settings {
             mode: self.mode,
             profile_modes: self.profile_modes.clone(),
             trusted_peers: self.trusted_peers.clone(),
-            own_names: self.own_names.clone(),
+            own_names: Vec::new(),
             context_lines: self.context_lines,
         }
     }

@@ -5,4 +5,5 @@ pub mod caps;
 pub mod fence;
 pub mod mention;
 pub mod mode;
+pub mod redaction;
 pub mod turn;

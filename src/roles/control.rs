@@ -1,7 +1,7 @@
 //! `autoreply control`: speaks to the running process.
 
 use super::{Context, json, table};
-use crate::contract::{Control, ControlRecord, Scope};
+use crate::contract::{Control, Scope};
 use crate::control::ControlRequest;
 use crate::error::Problem;
 
@@ -27,17 +27,11 @@ pub async fn show(context: &Context) -> Result<String, Problem> {
     if records.is_empty() {
         return Ok("No control is set: the modes are those of the settings.\n".to_owned());
     }
-    Ok(table(["SCOPE", "CONTROL", "BY", "SINCE", "WHY"], &records.iter().map(row).collect::<Vec<_>>()))
-}
-
-fn row(record: &ControlRecord) -> [String; 5] {
-    [
-        record.scope.to_string(),
-        describe(record.control),
-        record.by.clone(),
-        format!("{:.0}", record.at),
-        record.why.clone(),
-    ]
+    let rows: Vec<_> = records
+        .into_iter()
+        .map(|record| [record.scope.to_string(), record.standing, record.by, record.why])
+        .collect();
+    Ok(table(["SCOPE", "IN FORCE", "BY", "WHY"], &rows))
 }
 
 fn describe(control: Control) -> String {

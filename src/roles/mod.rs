@@ -1,11 +1,29 @@
 //! One file a role: the only place that joins rooms.
 
+mod admin;
+#[cfg(feature = "desktop")]
+mod applications;
 pub mod control;
+#[cfg(feature = "desktop")]
+pub mod desktop;
 pub mod doctor;
+pub mod migrate;
+#[cfg(feature = "worker")]
+mod observed;
+mod process;
 #[cfg(feature = "desktop")]
 pub mod profile;
+#[cfg(all(feature = "desktop", feature = "worker"))]
+pub mod run;
 pub mod sagas;
 pub mod settings;
+#[cfg(feature = "desktop")]
+pub mod watchdog;
+#[cfg(feature = "desktop")]
+mod watching;
+mod wiring;
+#[cfg(feature = "worker")]
+pub mod worker;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -2,30 +2,16 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::desktop::{Settings, session};
 use super::{Context, json, table};
 use crate::error::Problem;
 use crate::screen::check::{self, Seen, Sight};
 use crate::screen::profile::{Profile, built_in, built_in_names};
 use crate::screen::text::ocr::Tesseract;
 use crate::screen::window::{ScreenError, WindowInfo};
-use crate::screen::x11::{Session, X11};
-
-/// What looking through profiles needs of the section `[desktop]`; other keys of it are not this role's.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Looks {
-    /// Built-in profiles by name, or files.
-    pub profiles: Vec<String>,
-    /// Own names in the chats.
-    pub own_names: Vec<String>,
-}
-
-/// The display that the environment speaks of.
-pub(super) fn session(context: &Context) -> Session {
-    let get = |name: &str| context.environment.get(name).map(str::to_owned);
-    Session { display: get("DISPLAY"), wayland_display: get("WAYLAND_DISPLAY"), kind: get("XDG_SESSION_TYPE") }
-}
+use crate::screen::x11::X11;
 
 /// Looks at the open windows through a profile (a built-in one's name, or a file), writes `picture`, and returns a
 /// table of what was read.
@@ -34,14 +20,14 @@ pub(super) fn session(context: &Context) -> Session {
 /// The profile or the settings do not fit, the language data is missing, the display cannot be read, or the picture
 /// cannot be written.
 pub fn check(context: &Context, profile: &str, picture: &Path) -> Result<String, Problem> {
-    let looks: Looks = context.layers.section("desktop")?;
+    let settings: Settings = context.layers.section("desktop")?;
     let profile = Profile::load(profile)?;
     let mut ocr = Tesseract::start_in(context.environment.get("TESSDATA_PREFIX"), &profile.ocr.language)?;
     let mut system = X11::connect(&session(context)).map_err(|error| match error {
         ScreenError::Unavailable(problem) => problem,
         other => Problem::new(other.to_string(), "the display", "See `autoreply doctor`"),
     })?;
-    let sight = check::look(&mut system, &profile, &looks.own_names, &mut ocr)?;
+    let sight = check::look(&mut system, &profile, &settings.own_names, &mut ocr)?;
     check::save(&sight.picture(), picture)?;
     let picture = picture.display().to_string();
     Ok(if context.json { json(&Answer::of(&sight, picture)) } else { text(&profile, &sight, &picture) })
@@ -268,7 +254,7 @@ mod tests {
     async fn zz_live() {
         let Some(config) = std::env::vars().find(|(n, _)| n == "ZZ_LIVE").map(|(_, v)| v) else { return };
         let context = Context::gather(Some(config.into()), None, false, Environment(crate::settings::environment())).unwrap();
-        println!("{}", check(&context, "hexchat", Path::new("/tmp/pcheck.png")).unwrap());
+        println!("{}", check(&context, &std::env::vars().find(|(n, _)| n == "ZZ_PROFILE").unwrap().1, Path::new("/tmp/pcheck.png")).unwrap());
         println!("{}", crate::roles::doctor::examine(&context).await.text(false));
         println!("{}", list());
     }

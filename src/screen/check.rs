@@ -27,7 +27,7 @@ const DOUBTFUL: Colour = [225, 120, 0];
 /// Height of the strip above a window.
 const STRIP: u32 = 40;
 /// Width of the column beside the windows in which the labels stand.
-const COLUMN: u32 = 316;
+const COLUMN: u32 = 312;
 /// Between windows, and around all.
 const SPACE: u32 = 12;
 
@@ -71,8 +71,8 @@ pub fn look(
             sight.refused.push((window, refusal.reason.clone()));
         } else if let Some(matched) = found.matched.iter().find(|matched| matched.window.id == window.id) {
             match see(system, profile, own_names, ocr, matched)? {
-                Some(seen) => sight.seen.push(seen),
-                None => sight.refused.push((window, "it was closed while it was looked at".to_owned())),
+                Ok(seen) => sight.seen.push(seen),
+                Err(reason) => sight.refused.push((window, reason)),
             }
         } else {
             sight.others.push(window);
@@ -87,12 +87,11 @@ fn see(
     own_names: &[String],
     ocr: &mut dyn RowReader,
     matched: &Match,
-) -> Result<Option<Seen>, Problem> {
+) -> Result<Result<Seen, String>, Problem> {
     let Rect { width, height, .. } = matched.window.rect;
     let whole = match system.capture(matched.window.id, Rect { x: 0, y: 0, width, height }) {
         Ok(whole) => whole,
-        Err(ScreenError::Gone(_)) => return Ok(None),
-        Err(error) => return Err(unseen(error)),
+        Err(error) => return Ok(Err(error.to_string())),
     };
     let conversation = &matched.conversation;
     let is_direct = conversation.kind == ConversationKind::Direct;
@@ -103,7 +102,7 @@ fn see(
     let mut reader = PaneReader::new(profile.clone(), names);
     let pane = whole.crop(matched.pane);
     let view = reader.read(&pane, ocr)?;
-    Ok(Some(Seen { matched: matched.clone(), view, layout: reader.layout(&pane), whole }))
+    Ok(Ok(Seen { matched: matched.clone(), view, layout: reader.layout(&pane), whole }))
 }
 
 fn unseen(error: ScreenError) -> Problem {
@@ -235,7 +234,7 @@ impl Seen {
         let sender = fitting(line.sender.as_deref().unwrap_or("-"), 12 * LETTER, 1);
         canvas.write(column, y, 1, &format!("{number:>2} {sender:<12} {word:<7} {percent:>3}%"), colour);
         if line.doubtful {
-            canvas.write(column + 28 * LETTER as i32, y, 1, "doubtful", DOUBTFUL);
+            canvas.write(column + 29 * LETTER as i32, y, 1, "doubtful", DOUBTFUL);
         }
     }
 }

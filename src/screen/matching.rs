@@ -38,8 +38,16 @@ pub struct Matches {
     pub refused: Vec<Mismatch>,
 }
 
-/// What a window shows, by its class and title; `None` if no profile is for it.
-fn recognise(window: &WindowInfo, profiles: &[Profile], own_names: &[String]) -> Option<Result<Match, Mismatch>> {
+/// What a window shows, by its class and title; `None` if no profile is for it. Whether it is the only one that does is
+/// for [`find`] to say.
+///
+/// # Errors
+/// A profile is for it, but it must not be read or typed into.
+pub fn recognise(
+    window: &WindowInfo,
+    profiles: &[Profile],
+    own_names: &[String],
+) -> Option<Result<Match, Mismatch>> {
     let (at, profile, rule, groups) = profiles.iter().enumerate().find_map(|(at, profile)| {
         let is_application = profile.application.is_match(&window.application);
         let mut rules = profile.windows.iter().filter(|_| is_application);

@@ -19,7 +19,7 @@ pub const DEFAULTS: &str = include_str!("../../config.default.toml");
 const PREFIX: &str = "AUTOREPLY__";
 
 /// Tables whose keys are names that the user chooses; what stands below them is checked by the room that owns them.
-const OPEN_TABLES: [&str; 3] = ["generation.providers", "stream.client", "desktop.modes"];
+const OPEN_TABLES: [&str; 3] = ["generation.providers", "stream.client", "journal.profile_modes"];
 
 /// The merged settings, and for each value where it came from.
 #[derive(Debug, Clone)]

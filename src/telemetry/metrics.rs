@@ -59,6 +59,8 @@ label! {
         AwaitingApproval = "awaiting_approval",
         /// Its command is in the outbox.
         Issued = "issued",
+        /// Its command was asked back.
+        Withdrawing = "withdrawing",
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Finding;
 use crate::roles::Context;
-use crate::roles::profile::{Looks, session};
+use crate::roles::desktop::{Settings, session};
 use crate::screen::matching;
 use crate::screen::profile::Profile;
 use crate::screen::text::accessibility::Accessibility;
@@ -14,19 +14,19 @@ use crate::screen::x11::X11;
 
 /// The profiles in use that can be read, and what is wrong with the others.
 fn profiles(context: &Context) -> (Vec<Profile>, Vec<Finding>) {
-    let looks: Looks = match context.layers.section("desktop") {
-        Ok(looks) => looks,
+    let settings: Settings = match context.layers.section("desktop") {
+        Ok(settings) => settings,
         // Told where the sections are looked at.
         Err(_) => return Default::default(),
     };
     let (mut good, mut bad) = (Vec::new(), Vec::new());
-    for name in &looks.profiles {
+    for name in &settings.profiles {
         match Profile::load(name) {
             Ok(profile) => good.push(profile),
             Err(problem) => bad.push(Finding::of("profiles", problem)),
         }
     }
-    if looks.profiles.is_empty() {
+    if settings.profiles.is_empty() {
         bad.push(Finding::problem("profiles", "none is in use", "Name one in desktop.profiles, as [\"hexchat\"]"));
     }
     (good, bad)
@@ -55,7 +55,7 @@ pub(super) fn recognition(context: &Context) -> Vec<Finding> {
 
 /// The display, and the chat windows on it.
 pub(super) fn display(context: &Context) -> Vec<Finding> {
-    let names = context.layers.section::<Looks>("desktop").map(|looks| looks.own_names).unwrap_or_default();
+    let names = context.layers.section::<Settings>("desktop").map(|settings| settings.own_names).unwrap_or_default();
     let mut findings = vec![own_names(&names)];
     let session = session(context);
     let windows = X11::connect(&session).and_then(|mut display| display.windows());

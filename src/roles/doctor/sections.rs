@@ -15,7 +15,8 @@ pub(super) fn examine(context: &Context) -> Vec<Finding> {
         look(fits(context, "stream", crate::stream::Settings::check));
         #[cfg(feature = "desktop")]
         {
-            look(fits(context, "desktop", |_: &crate::roles::profile::Looks| Ok(())));
+            look(fits(context, "desktop", |_: &crate::roles::desktop::Settings| Ok(())));
+            look(fits(context, "capture", crate::capture::Settings::check));
             look(fits(context, "journal", crate::journal::Settings::check));
             look(fits(context, "execution", crate::execution::Settings::check));
         }

@@ -1,0 +1,128 @@
+//! What every long-running role does alike: logs, clock, metrics, stream, control socket, stop.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::wiring::{Outbound, stream_problem};
+use super::{Context, admin};
+use crate::clock::{Clock, SystemClock};
+use crate::contract::codec::Source;
+use crate::control::server;
+use crate::error::Problem;
+use crate::lifecycle::{Supervisor, stop_signal};
+use crate::stream::{self, Connection};
+use crate::telemetry::{self, Metrics};
+
+/// How long the parts of a role are given at a stop: a send in flight is followed to its end, half-typed text cleared.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A role's process.
+pub struct Process {
+    /// Its tasks.
+    pub supervisor: Supervisor,
+    /// Its metrics.
+    pub metrics: Arc<Metrics>,
+    /// Its clock.
+    pub clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+}
+
+impl Process {
+    /// Starts logging and listens for the stop.
+    ///
+    /// # Errors
+    /// The `[telemetry]` section does not fit.
+    pub fn start(context: &Context, role: &'static str) -> Result<Self, Problem> {
+        let settings: telemetry::Settings = context.layers.section("telemetry")?;
+        settings.check()?;
+        telemetry::logs::init(&settings)?;
+        let stop = CancellationToken::new();
+        let mut supervisor = Supervisor::new(stop.clone());
+        let (asked, cancel) = (stop.clone(), stop.clone());
+        supervisor.spawn("the signals", async move {
+            tokio::select! {
+                () = asked.cancelled() => {}
+                signal = stop_signal() => {
+                    signal?;
+                    tracing::info!("asked to stop");
+                    cancel.cancel();
+                }
+            }
+            Ok::<(), std::io::Error>(())
+        });
+        tracing::info!(role, version = env!("CARGO_PKG_VERSION"), "starting");
+        let metrics = Arc::new(Metrics::new().with_process());
+        Ok(Self { supervisor, metrics, clock: Arc::new(SystemClock), stop })
+    }
+
+    /// The stream of the settings.
+    ///
+    /// # Errors
+    /// The `[stream]` section does not fit, or the broker's client does not start.
+    pub fn connect(&self, context: &Context) -> Result<Connection, Problem> {
+        let settings: stream::Settings = context.layers.section("stream")?;
+        settings.check()?;
+        Connection::open(&settings).map_err(|error| stream_problem(&error))
+    }
+
+    /// A writer of this role's records.
+    pub fn outbound(&self, connection: &Connection, source: Source) -> Outbound {
+        Outbound::new(connection, source, self.clock.clone())
+    }
+
+    /// The parts that every role has, for its admin API.
+    pub fn admin_parts(&self, role: &'static str) -> admin::Parts {
+        admin::Parts::new(role, self.metrics.clone(), self.clock.clone())
+    }
+
+    /// Puts the admin API on its socket, and metrics and health on TCP where the settings say so.
+    ///
+    /// # Errors
+    /// The socket or the address is taken.
+    pub async fn serve(&mut self, context: &Context, parts: admin::Parts) -> Result<(), Problem> {
+        let settings: crate::control::Settings = context.layers.section("control")?;
+        let path = context.socket_path()?;
+        let admin: Arc<dyn crate::control::Admin> = Arc::new(parts);
+        let socket = server::Socket::bind(&path).await?;
+        tracing::info!(socket = %path.display(), "the command line reaches this process here");
+        let stop = self.supervisor.stop_token();
+        let (on_socket, left) = (admin.clone(), path.clone());
+        self.supervisor.spawn("the control socket", async move {
+            let served = server::serve_socket(socket, on_socket, stop).await;
+            let _gone = std::fs::remove_file(left);
+            served
+        });
+        if !settings.listen.is_empty() {
+            let listener = tokio::net::TcpListener::bind(&settings.listen).await.map_err(|error| {
+                Problem::new(format!("it cannot be listened to ({error})"), format!("control.listen {}", settings.listen), "Choose a free address")
+            })?;
+            let stop = self.supervisor.stop_token();
+            self.supervisor.spawn("metrics and health", server::serve_tcp(listener, admin, stop));
+        }
+        Ok(())
+    }
+
+    /// Runs until it is asked to stop, or until a part dies.
+    ///
+    /// # Errors
+    /// The part that died.
+    pub async fn run(self) -> Result<(), Problem> {
+        let ended = self.supervisor.run(GRACE).await;
+        self.stop.cancel();
+        ended.map_err(|died| Problem::new(died.to_string(), "autoreply", "See the log above; `autoreply doctor` says what is missing"))
+    }
+}
+
+/// Makes a directory that only its owner may read.
+///
+/// # Errors
+/// It cannot be made.
+pub fn private_directory(path: &Path) -> Result<(), Problem> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+        Problem::new(format!("the directory cannot be made ({error})"), path.display().to_string(), "Make it, or name another one in the settings")
+    })
+}

@@ -1,0 +1,142 @@
+//! What several roles join in the same way: the stream's ends, and records that cannot be read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use crate::clock::Clock;
+use crate::contract::codec::{Codec, Envelope, Incoming, Source};
+use crate::contract::wire::WireRecord;
+use crate::contract::{Command, ControlRecord, MessagesDetected, ReplyOutcome};
+use crate::error::Problem;
+use crate::retry::{self, Schedule};
+use crate::stream::{self, Connection, Gate, GateLimits, NotDone, Producer, Received, Verdict};
+
+/// How long a record that could not be buried is tried again before the batch is handed over again.
+const BURIAL: Schedule = Schedule {
+    initial: Duration::from_millis(100),
+    max: Duration::from_secs(2),
+    give_up_after: Some(Duration::from_secs(20)),
+};
+
+/// Writes records to the stream, with this process named as their source.
+#[derive(Clone)]
+pub struct Outbound {
+    codec: Codec,
+    producer: Producer,
+    source: Source,
+    clock: Arc<dyn Clock>,
+}
+
+impl Outbound {
+    /// A writer for `source` on this connection.
+    pub fn new(connection: &Connection, source: Source, clock: Arc<dyn Clock>) -> Self {
+        Self { codec: connection.codec(), producer: connection.producer(), source, clock }
+    }
+
+    fn envelope(&self) -> Envelope {
+        Envelope { source: self.source.clone(), time: self.clock.now(), traceparent: None }
+    }
+
+    async fn send<E: std::fmt::Display>(&self, record: Result<WireRecord, E>) -> Result<(), String> {
+        let record = record.map_err(|error| error.to_string())?;
+        self.producer.publish(record).await.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Publishes a turn.
+    ///
+    /// # Errors
+    /// Why the broker did not take it, as a sentence; so for all methods here.
+    pub async fn turn(&self, turn: &MessagesDetected) -> Result<(), String> {
+        self.send(self.codec.encode_messages(turn, &self.envelope())).await
+    }
+
+    /// Publishes an outcome.
+    ///
+    /// # Errors
+    /// As for [`Self::turn`].
+    pub async fn outcome(&self, outcome: &ReplyOutcome) -> Result<(), String> {
+        self.send(self.codec.encode_outcome(outcome, &self.envelope())).await
+    }
+
+    /// Publishes a control.
+    ///
+    /// # Errors
+    /// As for [`Self::turn`].
+    pub async fn control(&self, control: &ControlRecord) -> Result<(), String> {
+        self.send(self.codec.encode_control(control, &self.envelope())).await
+    }
+
+    /// Waits until everything that was published is with the broker.
+    pub async fn flush(&self, within: Duration) {
+        if let Err(error) = self.producer.flush(within).await {
+            tracing::warn!(%error, "records were still on their way at the end; they will be published again");
+        }
+    }
+}
+
+#[cfg(feature = "worker")]
+#[async_trait]
+impl crate::saga::Commands for Outbound {
+    async fn publish(&self, command: &Command) -> Result<(), crate::saga::CommandsError> {
+        self.send(self.codec.encode_command(command, &self.envelope())).await.map_err(crate::saga::CommandsError)
+    }
+}
+
+/// Reads records off the stream; what cannot be read is kept as a dead letter, within limits.
+pub struct Inbound {
+    codec: Codec,
+    producer: Producer,
+    gate: Mutex<Gate>,
+    metrics: Arc<crate::telemetry::Metrics>,
+}
+
+impl Inbound {
+    /// A reader on this connection.
+    pub fn new(connection: &Connection, metrics: Arc<crate::telemetry::Metrics>) -> Self {
+        let gate = Mutex::new(Gate::new(GateLimits::default()));
+        Self { codec: connection.codec(), producer: connection.producer(), gate, metrics }
+    }
+
+    /// The record, or `None` if it could not be read and lies with the dead letters now.
+    ///
+    /// # Errors
+    /// Too many cannot be read, which looks like a bad release and not like bad records; or the dead letter could not
+    /// be written, so that the record must come again.
+    pub async fn read(&self, received: &Received) -> Result<Option<Incoming>, NotDone> {
+        match self.codec.decode(&received.record) {
+            Ok(incoming) => {
+                self.gate.lock().await.good();
+                Ok(Some(incoming))
+            }
+            Err(error) => {
+                let Verdict::Bury = self.gate.lock().await.bad() else {
+                    return Err(NotDone::Stop(format!("too many records cannot be read, the last because {error}")));
+                };
+                self.bury(received, &error.to_string()).await.map(|()| None)
+            }
+        }
+    }
+
+    /// Keeps a record as it came with the dead letters.
+    ///
+    /// # Errors
+    /// It could not be written; the record must come again.
+    pub async fn bury(&self, received: &Received, why: &str) -> Result<(), NotDone> {
+        let letter = stream::bury(received, why, 1);
+        retry::retry(BURIAL, || self.producer.publish(letter.clone()))
+            .await
+            .map_err(|error| NotDone::Retry(format!("a dead letter could not be written: {error}")))?;
+        self.metrics.dead_letters.inc();
+        let (partition, offset) = (received.partition, received.offset);
+        tracing::warn!(topic = received.record.topic, partition, offset, why, "a record was put to the dead letters");
+        Ok(())
+    }
+}
+
+/// A stream error for the person who started the role.
+pub fn stream_problem(error: &stream::StreamError) -> Problem {
+    Problem::new(error.to_string(), "the stream", "Check stream.brokers, and that the brokers answer")
+}

@@ -1,0 +1,230 @@
+//! `autoreply worker`: records turns, writes replies, and follows them to their end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::wiring::{Inbound, Outbound, stream_problem};
+use super::{Context, process};
+use crate::clock::Clock;
+use crate::contract::codec::{Incoming, Source};
+use crate::contract::wire::topic;
+use crate::error::{Class, Classified as _, Problem};
+use crate::generation::{self, SecretReference};
+use crate::ledger::{self, SqliteLedger};
+use crate::lifecycle::Supervisor;
+use crate::limits::{self, InProcessLimits, InProcessMemory};
+use crate::saga::{self, Ledger as _, LedgerError, Ports, Worker};
+use crate::stream::{self, Batch, Connection, NotDone};
+use crate::telemetry::Metrics;
+
+/// How long replies in the making are given at a stop; what is left over is taken over by another worker.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// The worker's parts, for those who look at it and for its end.
+#[derive(Clone)]
+pub struct Running {
+    /// The worker.
+    pub worker: Worker,
+    /// Its ledger.
+    pub ledger: SqliteLedger,
+}
+
+impl Running {
+    /// Lets what is in the making end, then closes the ledger.
+    pub async fn finish(self) {
+        self.worker.drain(DRAIN).await;
+        self.ledger.close().await;
+    }
+}
+
+/// Opens the ledger of the settings, bringing it to this version.
+///
+/// # Errors
+/// The section does not fit, or the ledger cannot be opened.
+pub async fn open_ledger(context: &Context, clock: Arc<dyn Clock>) -> Result<(SqliteLedger, ledger::Settings), Problem> {
+    let settings: ledger::Settings = context.layers.section("ledger")?;
+    settings.check()?;
+    let path = ledger_path(context, &settings)?;
+    if let Some(directory) = path.parent() {
+        process::private_directory(directory)?;
+    }
+    let ledger = SqliteLedger::open(&path, settings.daily_quota, clock).await.map_err(|error| match error {
+        LedgerError::Storage(problem) => problem,
+        LedgerError::Unavailable(why) => Problem::new(why, path.display().to_string(), "Try again"),
+    })?;
+    Ok((ledger, settings))
+}
+
+fn ledger_path(context: &Context, settings: &ledger::Settings) -> Result<PathBuf, Problem> {
+    if settings.path.as_os_str().is_empty() { Ok(context.data_dir()?.join("ledger.sqlite")) } else { Ok(settings.path.clone()) }
+}
+
+/// Starts the worker's tasks under `supervisor`.
+///
+/// # Errors
+/// A section does not fit, a key is missing, or a part does not start.
+pub async fn start(
+    context: &Context,
+    connection: &Connection,
+    supervisor: &mut Supervisor,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Running, Problem> {
+    let saga_settings: saga::Settings = context.layers.section("saga")?;
+    saga_settings.check()?;
+    let stream_settings: stream::Settings = context.layers.section("stream")?;
+    let limits_settings: limits::Settings = context.layers.section("limits")?;
+    limits_settings.check()?;
+    let generation_settings: generation::Settings = context.layers.section("generation")?;
+    let secrets = secrets(context, &generation_settings)?;
+    let chain = generation::build(&generation_settings, &secrets, clock).map_err(|problems| first(&problems))?;
+    let (ledger, ledger_settings) = open_ledger(context, clock.clone()).await?;
+
+    let name = format!("worker-{}", std::process::id());
+    let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone());
+    let ports = Ports {
+        ledger: Arc::new(ledger.clone()),
+        generator: Arc::new(super::observed::Timed::new(chain, metrics.clone())),
+        limits: Arc::new(InProcessLimits::new(&limits_settings)),
+        memory: Arc::new(InProcessMemory::new(&limits_settings, clock.clone())),
+        commands: Arc::new(outbound),
+        clock: clock.clone(),
+    };
+    let worker = Worker::new(name, ports, saga_settings);
+
+    let consumer = connection
+        .consumer(&stream_settings.worker_group, &[topic::MESSAGES, topic::OUTCOMES])
+        .map_err(|error| stream_problem(&error))?;
+    let (stop, inbound) = (supervisor.stop_token(), Arc::new(Inbound::new(connection, metrics.clone())));
+    let (consuming, counting) = (worker.clone(), metrics.clone());
+    supervisor.spawn("the worker's consumer", async move {
+        consumer
+            .run(stop, move |batch: Batch| {
+                let (worker, inbound, metrics) = (consuming.clone(), inbound.clone(), counting.clone());
+                async move { handle(&worker, &inbound, &metrics, &batch).await }
+            })
+            .await
+    });
+    let (recovering, stop, retention) = (worker.clone(), supervisor.stop_token(), ledger_settings.retention());
+    supervisor.spawn("the worker's recovery", async move {
+        recovering.recover(retention, stop).await;
+        Ok::<(), std::convert::Infallible>(())
+    });
+    let (counted, metrics, stop) = (ledger.clone(), metrics.clone(), supervisor.stop_token());
+    supervisor.spawn("the ledger's figures", async move {
+        while !stop.is_cancelled() {
+            if let Ok(counts) = counted.counts().await {
+                super::observed::ledger_counts(&metrics, &counts);
+            }
+            tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(Duration::from_secs(5)) => {} }
+        }
+        Ok::<(), std::convert::Infallible>(())
+    });
+    Ok(Running { worker, ledger })
+}
+
+fn first(problems: &[Problem]) -> Problem {
+    problems.first().cloned().unwrap_or_else(|| Problem::new("the chain cannot be built", "[generation]", "See config.default.toml"))
+}
+
+/// The keys that the providers need, from where the settings say.
+///
+/// # Errors
+/// A key is not where the settings say.
+pub fn secrets(
+    context: &Context,
+    settings: &generation::Settings,
+) -> Result<BTreeMap<String, SecretString>, Problem> {
+    settings.secrets().into_iter().map(|(provider, reference)| Ok((provider, secret(context, reference)?))).collect()
+}
+
+fn secret(context: &Context, reference: SecretReference) -> Result<SecretString, Problem> {
+    match reference {
+        SecretReference::Environment(name) => context.environment.get(&name).map(SecretString::from).ok_or_else(|| {
+            Problem::new(
+                "the key of a model is not in the environment",
+                format!("environment variable {name}"),
+                "Set it, or name another variable or a file in the provider's settings",
+            )
+        }),
+        SecretReference::File(path) => std::fs::read_to_string(&path)
+            .map(|text| SecretString::from(text.trim()))
+            .map_err(|error| {
+                Problem::new(
+                    format!("the key of a model cannot be read ({error})"),
+                    path.clone(),
+                    "Write the key into that file, readable by you alone",
+                )
+            }),
+    }
+}
+
+/// One batch: turns and outcomes in the order in which they came, runs of a kind together.
+async fn handle(worker: &Worker, inbound: &Inbound, metrics: &Metrics, batch: &Batch) -> Result<(), NotDone> {
+    let (mut turns, mut outcomes) = (Vec::new(), Vec::new());
+    for (index, received) in batch.iter().enumerate() {
+        match inbound.read(received).await? {
+            None => {}
+            Some(Incoming::Messages(detected)) => turns.push((index, detected)),
+            Some(Incoming::Outcome(outcome)) => outcomes.push((index, outcome)),
+            Some(Incoming::Command(_) | Incoming::Control(_)) => {
+                inbound.bury(received, "a record of this type does not belong to this topic").await?;
+            }
+        }
+    }
+    // Turns first: an outcome speaks of a turn that the ledger should hold by then.
+    if !turns.is_empty() {
+        let (places, records): (Vec<_>, Vec<_>) = turns.into_iter().unzip();
+        for refused in worker.on_messages(records).await.map_err(|error| not_done(&error))? {
+            inbound.bury(&batch[places[refused.index]], &refused.why.to_string()).await?;
+        }
+    }
+    if !outcomes.is_empty() {
+        let (places, records): (Vec<_>, Vec<_>) = outcomes.into_iter().unzip();
+        records.iter().for_each(|outcome| metrics.replies.of(outcome.effect).inc());
+        for refused in worker.on_outcomes(records).await.map_err(|error| not_done(&error))? {
+            inbound.bury(&batch[places[refused.index]], &refused.why.to_string()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// An outage of the ledger stops polling; it is not poison.
+fn not_done(error: &LedgerError) -> NotDone {
+    match error.class() {
+        Class::Transient | Class::Unknown => NotDone::Retry(error.to_string()),
+        Class::Permanent => NotDone::Stop(error.to_string()),
+    }
+}
+
+/// Runs until it is asked to stop.
+///
+/// # Errors
+/// It does not start, or a part of it died.
+pub async fn run(context: &Context) -> Result<(), Problem> {
+    let mut process = process::Process::start(context, "worker")?;
+    let connection = process.connect(context)?;
+    if connection_is_embedded(context)? {
+        return Err(Problem::new(
+            "a worker by itself needs a broker that others reach, and the embedded one lives in one process",
+            "stream.brokers",
+            "Set it to your Kafka's addresses, or use `autoreply run` on a single machine",
+        ));
+    }
+    let running = start(context, &connection, &mut process.supervisor, &process.metrics, &process.clock).await?;
+    let mut parts = process.admin_parts("worker");
+    parts.worker = Some(running.clone());
+    parts.outbound = Some(process.outbound(&connection, Source::Control(context.user())));
+    process.serve(context, parts).await?;
+    let ended = process.run().await;
+    running.finish().await;
+    ended
+}
+
+fn connection_is_embedded(context: &Context) -> Result<bool, Problem> {
+    Ok(context.layers.section::<stream::Settings>("stream")?.is_embedded())
+}
