@@ -249,13 +249,4 @@ mod tests {
         let problem = check(&context, "hexchat", Path::new("p.png")).unwrap_err();
         assert!(problem.to_string().contains("there is no display"));
     }
-
-    #[tokio::test]
-    async fn zz_live() {
-        let Some(config) = std::env::vars().find(|(n, _)| n == "ZZ_LIVE").map(|(_, v)| v) else { return };
-        let context = Context::gather(Some(config.into()), None, false, Environment(crate::settings::environment())).unwrap();
-        println!("{}", check(&context, &std::env::vars().find(|(n, _)| n == "ZZ_PROFILE").unwrap().1, Path::new("/tmp/pcheck.png")).unwrap());
-        println!("{}", crate::roles::doctor::examine(&context).await.text(false));
-        println!("{}", list());
-    }
 }

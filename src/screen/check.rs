@@ -143,7 +143,7 @@ fn paint_legend(canvas: &mut Canvas, width: u32) {
     canvas.fill(Rect { x: 0, y: 0, width, height: STRIP - 8 }, [255; 3]);
     let mut x = SPACE;
     let words = [
-        (PANE, "pane"), (RULE, "names | text"), (ROW, "row"), (OTHER, "other's"), (OWN, "own"), (SYSTEM, "system"),
+        (PANE, "pane"), (RULE, "names / text"), (ROW, "row"), (OTHER, "other's"), (OWN, "own"), (SYSTEM, "system"),
         (UNKNOWN, "whose?"), (DOUBTFUL, "doubtful text"),
     ];
     for (colour, word) in words {
