@@ -43,11 +43,11 @@ pub(super) fn recognition(context: &Context) -> Vec<Finding> {
         });
     }
     findings.push(match context.environment.get("OMP_THREAD_LIMIT") {
-        Some("1") => Finding::ok("recognition threads", "OMP_THREAD_LIMIT is 1"),
-        other => Finding::problem(
+        None | Some("1") => Finding::ok("recognition threads", "one for each recognition"),
+        Some(other) => Finding::problem(
             "recognition threads",
-            format!("OMP_THREAD_LIMIT is {}: on a busy machine a line then takes seconds to read", other.unwrap_or("not set")),
-            "Start autoreply with OMP_THREAD_LIMIT=1 in its environment",
+            format!("OMP_THREAD_LIMIT is {other}: on a busy machine a line then takes seconds to read"),
+            "Set OMP_THREAD_LIMIT=1 in the environment, or unset it: autoreply then sets it itself",
         ),
     });
     findings

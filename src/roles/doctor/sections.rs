@@ -27,6 +27,10 @@ pub(super) fn examine(context: &Context) -> Vec<Finding> {
             look(fits(context, "limits", crate::limits::Settings::check));
         }
     }
+    // Only sections that fit by themselves can be held against each other.
+    if wrong.is_empty() {
+        wrong.extend(crate::roles::consistency::check(context).err());
+    }
     let mut findings: Vec<_> = wrong.into_iter().map(|problem| Finding::of("settings", problem)).collect();
     if findings.is_empty() {
         let from = context.config.as_ref().map_or_else(|| "the defaults".to_owned(), |path| path.display().to_string());
