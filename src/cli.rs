@@ -286,9 +286,16 @@ async fn role(command: Command, context: &Context) -> Done {
         Command::Worker => return roles::worker::run(context).await.map(|()| ExitCode::SUCCESS),
         #[cfg(all(feature = "desktop", feature = "worker"))]
         Command::Demo(_) => String::new(),
+        Command::Doctor => {
+            let findings = roles::doctor::examine(context).await;
+            print(&findings.text(context.json));
+            return Ok(if findings.well() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         #[cfg(feature = "desktop")]
         Command::Profile { command } => match command {
-            _ => String::new(),
+            ProfileCommand::Check { profile, picture } => roles::profile::check(context, &profile, &picture)?,
+            ProfileCommand::List => roles::profile::list(),
+            ProfileCommand::Show { name } => roles::profile::show(&name)?,
         },
         Command::Sagas { command } => match command {
             SagasCommand::List { all } => roles::sagas::list(context, all).await?,

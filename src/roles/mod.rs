@@ -7,11 +7,14 @@ mod consistency;
 pub mod control;
 #[cfg(feature = "desktop")]
 pub mod desktop;
+pub mod doctor;
 pub mod forget;
 pub mod migrate;
 #[cfg(feature = "worker")]
 mod observed;
 mod process;
+#[cfg(feature = "desktop")]
+pub mod profile;
 #[cfg(all(feature = "desktop", feature = "worker"))]
 pub mod run;
 pub mod sagas;

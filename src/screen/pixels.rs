@@ -3,7 +3,7 @@
 //! Text is found by its distance from the background, not by its brightness: coloured names and dark themes then read
 //! alike (measured: 2% instead of 30% character errors on small proportional text).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -137,6 +137,25 @@ impl Ink {
         let first = (columns.0..columns.1.min(self.width)).find(inked)?;
         let last = (first..columns.1.min(self.width)).rev().find(inked)?;
         Some((first, last + 1))
+    }
+
+    /// How many separate blobs of ink lie in an area; pixels that touch at a corner belong together.
+    pub fn blobs(&self, area: Rect) -> usize {
+        let mut open: BTreeSet<(u32, u32)> = points(area).filter(|(x, y)| self.has_ink(*x, *y)).collect();
+        let mut count = 0;
+        while let Some(start) = open.pop_first() {
+            count += 1;
+            let mut edge = vec![start];
+            while let Some((x, y)) = edge.pop() {
+                for (dx, dy) in (0..3).flat_map(|dx| (0..3).map(move |dy| (dx, dy))) {
+                    let next = ((x + dx).wrapping_sub(1), (y + dy).wrapping_sub(1));
+                    if open.remove(&next) {
+                        edge.push(next);
+                    }
+                }
+            }
+        }
+        count
     }
 
     /// The area as dark text on white, enlarged `scale` times with linear interpolation and a white border.
@@ -307,6 +326,19 @@ mod tests {
         assert_eq!(count(&frame), 0);
         paint(&mut frame, area(20, 4, 8, 8), [255, 200, 30]);
         assert_eq!(count(&frame), 64);
+    }
+
+    #[test]
+    fn blobs_are_counted_and_corners_join_them() {
+        let mut frame = blank(40, 20, [255; 3]);
+        paint(&mut frame, area(4, 2, 2, 2), [0; 3]);
+        paint(&mut frame, area(4, 6, 2, 8), [0; 3]);
+        paint(&mut frame, area(6, 14, 2, 2), [0; 3]);
+        paint(&mut frame, area(30, 19, 10, 1), [0; 3]);
+        let ink = Ink::of(&frame, [255; 3], 1.8);
+        assert_eq!(ink.blobs(area(0, 0, 40, 20)), 3);
+        assert_eq!(ink.blobs(area(0, 0, 40, 5)), 1);
+        assert_eq!(ink.blobs(area(10, 0, 10, 20)), 0);
     }
 
     proptest! {

@@ -48,6 +48,17 @@ struct Row {
     doubtful: bool,
 }
 
+/// Where things stand in a pane.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// Its ink, without rules.
+    pub ink: Ink,
+    /// The column at which texts start: right of the rule, 0 if the profile has none; `None` if the rule was not found.
+    pub split: Option<u32>,
+    /// The rows that are wholly visible, as half-open ranges of pixel rows.
+    pub rows: Vec<(u32, u32)>,
+}
+
 /// Reads one window's pane, again and again.
 #[derive(Debug)]
 pub struct PaneReader {
@@ -67,16 +78,9 @@ impl PaneReader {
     /// # Errors
     /// The recognition engine failed.
     pub fn read(&mut self, frame: &Frame, ocr: &mut dyn RowReader) -> Result<PaneView, Problem> {
-        let mut ink = Ink::of(frame, pixels::background(frame), self.profile.ocr.gain);
-        let rules = ink.rules();
-        ink.erase(&rules);
-        // The rule that parts names from text; a rule at the very edge is the pane's frame.
-        let limit = frame.width * 3 / 5;
-        let rule = rules.iter().find(|(left, right)| *left > 10 && *right < limit).copied();
-        let split = if self.profile.rows.separator { rule.map(|(_, right)| right) } else { Some(0) };
+        let Layout { ink, split, rows } = self.layout(frame);
         let mut lines: Vec<PaneLine> = Vec::new();
-        // A row that touches the upper edge may be cut off: it is left out, and so is what continues it.
-        for (top, bottom) in ink.text_rows().into_iter().filter(|(top, bottom)| *top > 0 && *bottom < frame.height) {
+        for (top, bottom) in rows {
             let Some(split) = split else { break };
             let area = Rect { x: 0, y: top as i32, width: frame.width, height: bottom - top };
             let digest = pixels::area_digest(frame, area);
@@ -90,6 +94,21 @@ impl PaneReader {
         lines.retain(|line| !line.text.is_empty());
         let digest = pixels::digest(frame);
         Ok(PaneView { lines, digest, method: ExtractionMethod::Ocr, height: frame.height })
+    }
+
+    /// Where the pane's rows are, before anything is read.
+    pub fn layout(&self, frame: &Frame) -> Layout {
+        let mut ink = Ink::of(frame, pixels::background(frame), self.profile.ocr.gain);
+        let rules = ink.rules();
+        ink.erase(&rules);
+        // The rule that parts names from text; a rule at the very edge is the pane's frame.
+        let limit = frame.width * 3 / 5;
+        let rule = rules.iter().find(|(left, right)| *left > 10 && *right < limit).copied();
+        let split = if self.profile.rows.separator { rule.map(|(_, right)| right) } else { Some(0) };
+        // A row that touches the upper edge may be cut off: it is left out, and so is what continues it.
+        let mut rows = ink.text_rows();
+        rows.retain(|(top, bottom)| *top > 0 && *bottom < frame.height);
+        Layout { ink, split, rows }
     }
 
     fn remember(&mut self, digest: u64, row: &Row) {
@@ -127,8 +146,9 @@ impl PaneReader {
         let second = ocr.read(&ink.enlarge(area, self.profile.ocr.second_scale))?;
         let coloured = pixels::coloured_pixels(frame, ink, area) > MOST_COLOURED;
         let (text, confidence, doubtful) = self.weigh(first, second);
+        let unread = text.is_ascii() && ink.blobs(area) > most_blobs(&text);
         let (header, text) = if split > 0 { (header, text) } else { self.split_text(text) };
-        Ok(Row { header, text, confidence, doubtful: doubtful || coloured })
+        Ok(Row { header, text, confidence, doubtful: doubtful || coloured || unread })
     }
 
     /// The better of two looks, its confidence, and whether it is doubtful.
@@ -203,6 +223,19 @@ fn join_row(lines: &mut Vec<PaneLine>, row: Row, digest: u64, (top, bottom): (u3
         line.bottom = bottom;
         line.digest = line.digest.rotate_left(7) ^ digest;
     }
+}
+
+/// How many blobs of ink a text can have: more than that are accents or marks that were not read, as in an ü that was
+/// taken for a U.
+fn most_blobs(text: &str) -> usize {
+    let blobs = text.chars().map(|mark| match mark {
+        ' ' => 0,
+        // Some typefaces put a dot into the zero, and the a of the at sign stands free.
+        '0' | 'i' | 'j' | ':' | ';' | '!' | '?' | '=' | '"' | '@' => 2,
+        '%' => 3,
+        _ => 1,
+    });
+    blobs.sum()
 }
 
 /// The ink of a row with a margin, inside the picture.

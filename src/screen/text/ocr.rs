@@ -40,23 +40,38 @@ impl std::fmt::Debug for Tesseract {
 }
 
 impl Tesseract {
-    /// Starts the engine (about 50 ms).
+    /// Starts the engine (about 50 ms) with the language data of the usual place.
     ///
     /// # Errors
     /// The language data is missing.
     pub fn start(language: &str) -> Result<Self, Problem> {
+        Self::start_in(None, language)
+    }
+
+    /// The same with the data of a directory of one's own.
+    ///
+    /// # Errors
+    /// The language data is missing.
+    pub fn start_in(directory: Option<&str>, language: &str) -> Result<Self, Problem> {
         let missing = || {
+            let package = language.split('+').next().unwrap_or("eng").replace('_', "-");
             Problem::new(
                 format!("the language data {language:?} for character recognition is missing"),
                 "tesseract",
-                format!("Install the Debian package tesseract-ocr-{}, or change ocr.language in the profile", language.split('+').next().unwrap_or("eng").replace('_', "-")),
+                format!(
+                    "Install the Debian package tesseract-ocr-{package}, let TESSDATA_PREFIX name no other directory, \
+                     or change ocr.language in the profile"
+                ),
             )
         };
         let name = CString::new(language).map_err(|_| missing())?;
+        let directory = directory.map(CString::new).transpose().map_err(|_| missing())?;
         let mut engine = TessBaseApi::create();
-        engine.init_2(None, Some(&name)).map_err(|_| missing())?;
+        // First, so that the engine itself prints nothing.
+        engine.set_variable(c"debug_file", c"/dev/null").map_err(|_| missing())?;
+        engine.init_2(directory.as_deref(), Some(&name)).map_err(|_| missing())?;
         engine.set_page_seg_mode(tesseract::plumbing::tesseract_sys::TessPageSegMode_PSM_SINGLE_LINE);
-        for (key, value) in [(c"preserve_interword_spaces", c"1"), (c"debug_file", c"/dev/null"), (c"user_defined_dpi", c"200")] {
+        for (key, value) in [(c"preserve_interword_spaces", c"1"), (c"user_defined_dpi", c"200")] {
             engine.set_variable(key, value).map_err(|_| missing())?;
         }
         Ok(Self { engine })
