@@ -27,8 +27,6 @@ pub struct Profile {
     pub ocr: Ocr,
     /// How a reply is typed.
     pub send: Send,
-    /// How a reply is proven.
-    pub verify: Verify,
 }
 
 /// One kind of window.
@@ -123,16 +121,6 @@ pub struct Send {
     pub max_characters: usize,
 }
 
-/// How a reply is proven.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Verify {
-    /// How long our own line may take to appear, in milliseconds.
-    pub timeout_ms: u64,
-    /// How much it must read like the reply, 0 to 1.
-    pub similarity: f64,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawProfile {
@@ -142,7 +130,6 @@ struct RawProfile {
     rows: RawRows,
     ocr: Ocr,
     send: Send,
-    verify: Verify,
 }
 
 #[derive(Deserialize)]
@@ -230,8 +217,6 @@ impl RawProfile {
             ("ocr.second_scale", f64::from(self.ocr.second_scale), 1.0, 6.0),
             ("ocr.gain", f64::from(self.ocr.gain), 0.5, 8.0),
             ("ocr.confidence_floor", self.ocr.confidence_floor, 0.0, 1.0),
-            ("verify.similarity", self.verify.similarity, 0.0, 1.0),
-            ("verify.timeout_ms", self.verify.timeout_ms as f64, 100.0, 60_000.0),
             ("send.max_characters", self.send.max_characters as f64, 1.0, 100_000.0),
         ] {
             // Written so that NaN, which TOML can spell, does not pass.
@@ -255,7 +240,6 @@ impl RawProfile {
             name: self.name,
             ocr: self.ocr,
             send: self.send,
-            verify: self.verify,
         })
     }
 }
