@@ -4,6 +4,8 @@ mod admin;
 #[cfg(feature = "desktop")]
 mod applications;
 pub mod control;
+#[cfg(all(feature = "desktop", feature = "worker"))]
+pub mod demo;
 #[cfg(feature = "desktop")]
 pub mod desktop;
 pub mod migrate;
