@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use act::Totals;
 use autoreply_rig::missing_tools;
 use cast::differences;
-use stage::Stage;
+use stage::{Plan, Stage};
 use timeline::Timeline;
 
 use super::Context;
@@ -43,7 +43,10 @@ pub async fn run(context: &Context, directory: &Path) -> Result<ExitCode, Proble
     let directory = prepare(directory)?;
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
-    let mut playing = tokio::task::spawn_blocking(move || perform(&directory, asked));
+    // The product is shown with the demo's settings, not with the user's.
+    let own = context.environment.0.keys().filter(|name| name.starts_with("AUTOREPLY__")).cloned().collect();
+    let plan = Plan { directory, unset: own, stop: asked };
+    let mut playing = tokio::task::spawn_blocking(move || perform(&plan));
     let played = tokio::select! {
         played = &mut playing => played,
         _signal = stop_signal() => {
@@ -103,10 +106,10 @@ fn prepare(directory: &Path) -> Result<PathBuf, Problem> {
 }
 
 /// Plays everything; the stage, and all processes on it, are gone when this returns.
-fn perform(directory: &Path, stop: Arc<AtomicBool>) -> Result<ExitCode, Problem> {
-    let started = Instant::now();
+fn perform(plan: &Plan) -> Result<ExitCode, Problem> {
+    let (started, directory) = (Instant::now(), plan.directory.as_path());
     Timeline.say("A private desktop with HexChat comes up; nothing of it touches yours.");
-    let mut stage = Stage::set(directory, stop)?;
+    let mut stage = Stage::set(plan)?;
     Timeline.say(&format!("autoreply watches them all after {:.1} s.", started.elapsed().as_secs_f64()));
     let mut faults = Vec::new();
     for scene in 0..stage.acts.len() {

@@ -26,6 +26,16 @@ const TICK: Duration = Duration::from_millis(10);
 /// Between two looks at whether everything is still running.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// Where and how the demo is played.
+pub struct Plan {
+    /// Its directory, as an absolute path.
+    pub directory: PathBuf,
+    /// Variables of the environment that must not reach the product.
+    pub unset: Vec<String>,
+    /// Set when the demo is to end early.
+    pub stop: Arc<AtomicBool>,
+}
+
 /// Everything that takes part; it ends when this is dropped.
 pub struct Stage {
     // In the order of dropping: who uses the desk goes first.
@@ -41,6 +51,7 @@ pub struct Stage {
     pub acts: Vec<Act>,
     program: PathBuf,
     config: PathBuf,
+    unset: Vec<String>,
     stop: Arc<AtomicBool>,
     checked: Instant,
 }
@@ -75,7 +86,8 @@ impl Stage {
     ///
     /// # Errors
     /// Something did not come up, with its log.
-    pub fn set(directory: &Path, stop: Arc<AtomicBool>) -> Result<Self, Problem> {
+    pub fn set(plan: &Plan) -> Result<Self, Problem> {
+        let (directory, unset, stop) = (plan.directory.as_path(), plan.unset.clone(), plan.stop.clone());
         let place = directory.join("desk");
         let program = std::env::current_exe().map_err(|error| io("finding the own program", directory, &error))?;
         let (config_file, rules_file) = (directory.join("config.toml"), directory.join("rules.toml"));
@@ -87,12 +99,13 @@ impl Stage {
         let person = Person::new(&display).map_err(fault)?;
         let peers = open_windows(&desk, &program)?;
         let log = directory.join("autoreply.log");
-        let product = start_product(&desk, &program, &config_file, &log)?;
+        let product = start_product(&desk, &program, &config_file, &unset, &log)?;
         let follower = Follower::open(&log).map_err(|error| io("opening the log", &log, &error))?;
         let acts = SCENES.iter().map(|scene| Act::new(*scene)).collect();
         let checked = Instant::now();
         let config = config_file;
-        let mut stage = Self { product, follower, peers, sentinel, person, desk, acts, program, config, stop, checked };
+        let mut stage =
+            Self { product, follower, peers, sentinel, person, desk, acts, program, config, unset, stop, checked };
         stage.wait("every conversation to be watched", Duration::from_secs(30), |stage| {
             stage.acts.iter().all(|act| act.watched)
         })?;
@@ -196,6 +209,9 @@ impl Stage {
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(&self.config).args(words);
         self.desk.furnish(&mut command);
+        self.unset.iter().for_each(|name| {
+            command.env_remove(name);
+        });
         let shown = format!("autoreply {}", words.join(" "));
         let output = command.output().map_err(|error| io(&shown, &self.program, &error))?;
         if !output.status.success() {
@@ -243,10 +259,13 @@ pub fn conversation_of(act: &Act) -> String {
     ConversationId::derive(NETWORK, ACCOUNT, act.scene.nick).to_string()
 }
 
-fn start_product(desk: &Desk, program: &Path, config: &Path, log: &Path) -> Result<Kin, Problem> {
+fn start_product(desk: &Desk, program: &Path, config: &Path, unset: &[String], log: &Path) -> Result<Kin, Problem> {
     let mut command = tied_gently(program);
     command.arg("--config").arg(config).arg("run").stdin(std::process::Stdio::null());
     desk.furnish(&mut command);
+    unset.iter().for_each(|name| {
+        command.env_remove(name);
+    });
     Ok(Kin::start("autoreply", command, log, false).map_err(fault)?.gently())
 }
 
