@@ -41,6 +41,10 @@ pub struct Act {
     pub began_ms: i64,
     /// When its last line so far was sent.
     pub last_sent_ms: i64,
+    /// The lines its peer has sent.
+    pub sent_lines: i64,
+    /// Those of them that have been seen.
+    pub seen_lines: i64,
     /// Whether its conversation is watched.
     pub watched: bool,
     /// Its events in the order in which they became known.
@@ -63,6 +67,8 @@ impl Act {
             scene,
             began_ms: 0,
             last_sent_ms: 0,
+            sent_lines: 0,
+            seen_lines: 0,
             watched: false,
             moments: Vec::new(),
             turns: Vec::new(),
@@ -92,12 +98,19 @@ impl Act {
         &mut self.turns[at]
     }
 
+    /// Takes new lines from the product's log; after the peer's own lines come those of this side, which say nothing.
+    pub fn see(&mut self, entry: &Entry) {
+        let new = entry.number("lines").unwrap_or(0).min(self.sent_lines - self.seen_lines);
+        if new > 0 {
+            self.seen_lines += new;
+            self.note(entry.at_ms, "detected", if new == 1 { "1 line".to_owned() } else { format!("{new} lines") });
+        }
+    }
+
     /// Takes an outcome from the product's log.
     pub fn end_turn(&mut self, entry: &Entry) {
-        for (what, field) in [("typed", "typed_ms"), ("submitted", "submitted_ms"), ("shown", "shown_ms")] {
-            if let Some(at_ms) = entry.number(field) {
-                self.note(at_ms, what, "");
-            }
+        if let Some(at_ms) = entry.number("shown_ms") {
+            self.note(at_ms, "shown", "the reply is read back from the screen");
         }
         self.note(entry.at_ms, "ended", format!("{}: {}", entry.text("effect"), entry.text("reason")));
         let sent_ms = self.last_sent_ms;

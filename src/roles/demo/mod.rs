@@ -156,7 +156,8 @@ fn conclude(stage: Stage, directory: &Path, faults: Vec<String>, started: Instan
         Problem::new(format!("the report cannot be written ({error})"), path.display().to_string(), "Free some space")
     })?;
     let mut differing = faults;
-    differing.extend(stage.acts.iter().flat_map(differences));
+    // A scene is missing only after a fault, which is told.
+    differing.extend(stage.acts.iter().filter(|act| act.began_ms != 0).flat_map(differences));
     drop(stage);
     Timeline.say(&format!("\nThe whole took {:.1} s. The report: {}", started.elapsed().as_secs_f64(), path.display()));
     for difference in &differing {

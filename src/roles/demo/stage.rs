@@ -20,7 +20,7 @@ use crate::error::Problem;
 const SCREEN: (u16, u16) = (1920, 1080);
 const TILE: (u32, u32) = (640, 440);
 const WINDOW: (u32, u32) = (628, 404);
-const SENTINEL: (i16, i16) = (1400, 900);
+const SENTINEL: (i16, i16) = (1400, 880);
 /// Between two looks at what happened.
 const TICK: Duration = Duration::from_millis(10);
 /// Between two looks at whether everything is still running.
@@ -140,13 +140,15 @@ impl Stage {
         let Some(act) = self.acts.iter_mut().find(|act| of(act)) else { return };
         match entry.message.as_str() {
             "watching; what is already there is history" => act.watched = true,
-            "new lines" => act.note(entry.at_ms, "detected", lines(entry.number("lines").unwrap_or(0))),
+            "new lines" => act.see(entry),
             "turn published" => {
                 let sent_ms = act.last_sent_ms;
                 act.turn(turn, sent_ms).sent_ms = sent_ms;
                 act.note(entry.at_ms, "asked", "the turn goes to the worker");
             }
             "a reply was drafted" => act.note(entry.at_ms, "drafted", format!("by {}", entry.text("provider"))),
+            "typing" => act.note(entry.at_ms, "typed", "begins, and is read back before Enter"),
+            "Enter was pressed" => act.note(entry.at_ms, "submitted", ""),
             "outcome published" => act.end_turn(entry),
             "put back" => act.note(entry.at_ms, "put back", entry.text("reason")),
             _ => {}
@@ -196,7 +198,7 @@ impl Stage {
     pub fn say(&mut self, scene: usize, text: &str) -> Result<(), Problem> {
         let at_ms = self.peers[scene].say(ACCOUNT, text).map_err(fault)? as i64;
         let act = &mut self.acts[scene];
-        act.last_sent_ms = at_ms;
+        (act.last_sent_ms, act.sent_lines) = (at_ms, act.sent_lines + 1);
         act.note(at_ms, "sent", format!("{}: {text}", act.scene.nick));
         Ok(())
     }
@@ -247,10 +249,6 @@ impl Stage {
     pub fn stray_keys(&self) -> Result<usize, Problem> {
         Ok(self.sentinel.keys().map_err(fault)?.len())
     }
-}
-
-fn lines(count: i64) -> String {
-    if count == 1 { "1 line".to_owned() } else { format!("{count} lines") }
 }
 
 /// The id of a scene's conversation, as the product derives it.
