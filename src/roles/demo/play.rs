@@ -117,11 +117,11 @@ fn stop_queued(stage: &mut Stage, scene: usize) -> Result<(), Problem> {
     reach(stage, scene, "issued")?;
     stage.acts[scene].note(now(), "queued", "the reply waits behind the pause");
     stage.pause(Duration::from_millis(500))?;
-    stage.command(&["control", "stop", "--scope", &scope, "--why", "the demo"])?;
     stage.acts[scene].note(now(), "person", format!("autoreply control stop --scope {scope}"));
+    stage.command(&["control", "stop", "--scope", &scope, "--why", "the demo"])?;
     end_of(stage, scene, 1)?;
-    stage.command(&["control", "resume", "--scope", &scope, "--why", "the demo"])?;
     stage.acts[scene].note(now(), "person", format!("autoreply control resume --scope {scope}"));
+    stage.command(&["control", "resume", "--scope", &scope, "--why", "the demo"])?;
     stage.pause(SILENCE)
 }
 
