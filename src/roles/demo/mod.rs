@@ -113,11 +113,11 @@ fn perform(plan: &Plan) -> Result<ExitCode, Problem> {
     Timeline.say(&format!("autoreply watches them all after {:.1} s.", started.elapsed().as_secs_f64()));
     let mut faults = Vec::new();
     for scene in 0..stage.acts.len() {
-        if let Err(problem) = play::play(&mut stage, scene) {
+        let played = play::play(&mut stage, scene).and_then(|()| keep_picture(&mut stage, scene, directory));
+        if let Err(problem) = played {
             faults.push(problem.to_string());
             break;
         }
-        keep_picture(&mut stage, scene, directory)?;
     }
     if let Err(problem) = stage.pause(LAST_SILENCE) {
         faults.push(problem.to_string());
