@@ -206,7 +206,17 @@ enum RigCommand {
         port: u16,
     },
     /// A window that records every key it gets.
-    Sentinel,
+    Sentinel {
+        /// The display it stands on.
+        #[arg(long)]
+        display: String,
+        /// Its left edge in pixels.
+        #[arg(long, allow_negative_numbers = true)]
+        x: i16,
+        /// Its upper edge in pixels.
+        #[arg(long, allow_negative_numbers = true)]
+        y: i16,
+    },
 }
 
 /// Parses the command line, runs the role it names, and returns the exit code: 0 done, 1 not done, 2 not understood.
@@ -258,8 +268,8 @@ fn run(cli: Cli) -> Done {
         #[cfg(all(feature = "desktop", feature = "worker"))]
         Command::Rig { command } => {
             return match command {
-                RigCommand::Peer { nick, port } => Ok(autoreply_rig::peer::run(&nick, port)),
-                RigCommand::Sentinel => Ok(ExitCode::SUCCESS),
+                RigCommand::Peer { nick, port } => Ok(roles::demo::peer(&nick, port)),
+                RigCommand::Sentinel { display, x, y } => Ok(roles::demo::sentinel(&display, x, y)),
             };
         }
         _ => {}
@@ -285,7 +295,7 @@ async fn role(command: Command, context: &Context) -> Done {
         #[cfg(feature = "worker")]
         Command::Worker => return roles::worker::run(context).await.map(|()| ExitCode::SUCCESS),
         #[cfg(all(feature = "desktop", feature = "worker"))]
-        Command::Demo(_) => String::new(),
+        Command::Demo(args) => return roles::demo::run(context, &args.directory).await,
         Command::Doctor => {
             let findings = roles::doctor::examine(context).await;
             print(&findings.text(context.json));

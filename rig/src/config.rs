@@ -18,6 +18,8 @@ pub(crate) fn ngircd(name: &str, port: u16) -> String {
 /// HexChat's preferences: nothing that moves, asks, delays or decorates, and each private dialog in its own window.
 pub(crate) fn hexchat(nick: &str) -> String {
     let fixed = [
+        // Several peers that write at once are no flood: HexChat would stop opening dialogs for 30 s.
+        ("flood_msg_num", "10000"),
         ("gui_autoopen_dialog", "1"),
         ("gui_dialog_height", "560"),
         ("gui_dialog_left", "40"),

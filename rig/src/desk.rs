@@ -19,6 +19,9 @@ use crate::{Fault, irc};
 pub(crate) const MAIN_TITLE: &str = "LocalTest / #test";
 /// How long one program may take to come up on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long HexChat may take to connect, and how often it is started for that.
+const HEXCHAT_PATIENCE: Duration = Duration::from_secs(15);
+const HEXCHAT_TRIES: usize = 3;
 /// How many free ports are tried when another program takes one first.
 const PORT_TRIES: usize = 5;
 /// The variable by which every process of one desk can be found, also the children of children.
@@ -359,9 +362,21 @@ impl Desk {
         let settings = self.directory.join("home/.config/hexchat");
         write_file(&settings.join("hexchat.conf"), &config::hexchat(&self.nick))?;
         write_file(&settings.join("servlist.conf"), &config::servlist(&self.nick, self.port))?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            // Sometimes HexChat stays before it connects; a fresh one does not.
+            match self.try_hexchat(windows) {
+                Err(Fault::Late { .. }) if tries < HEXCHAT_TRIES => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn try_hexchat(&mut self, windows: &Windows) -> Result<(), Fault> {
         let mut hexchat = self.start_kin("hexchat", self.command("hexchat"), false)?;
         let name = format!("irc-{}-{}.test", std::process::id(), self.port);
-        hexchat.wait_until("HexChat's connection to the IRC server", PATIENCE, || {
+        hexchat.wait_until("HexChat's connection to the IRC server", HEXCHAT_PATIENCE, || {
             dismiss_warning(windows)?;
             Ok(ask_online(self.port, &name, &self.nick) == Some(true)
                 && windows.all()?.iter().any(|shown| shown.title.contains(MAIN_TITLE)))

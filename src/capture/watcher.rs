@@ -298,6 +298,9 @@ where
             tracing::warn!(%conversation, "the view does not overlap with what was seen before; a gap is recorded");
             self.observer.on_lost(conversation);
         }
+        if alignment.kind == AlignmentKind::FirstLook && !alignment.new.is_empty() {
+            tracing::info!(%conversation, lines = alignment.new.len(), "watching; what is already there is history");
+        }
         if detected > 0 {
             tracing::info!(%conversation, lines = detected, "new lines");
             self.observer.on_detected(detected);

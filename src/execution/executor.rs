@@ -165,6 +165,7 @@ impl<J: Authority, D: Desk> Executor<J, D> {
             Action::FocusInput => done(self.desk.focus()),
             Action::TypeText => {
                 attempt.timings.typed_at = Some(self.clock.now());
+                tracing::info!(turn = %attempt.order.send.turn, "typing");
                 let stop = self.stop.clone();
                 Seen::Typed(self.desk.type_text(&|| stop.is_cancelled()))
             }
@@ -210,6 +211,7 @@ impl<J: Authority, D: Desk> Executor<J, D> {
                 failpoint::reach("executor.entered");
                 attempt.timings.submitted_at = Some(at);
                 self.observer.on_submit_gap(gap);
+                tracing::info!(turn = %attempt.order.send.turn, "Enter was pressed");
                 Seen::Entered
             }
             Err(reason) => {

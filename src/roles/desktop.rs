@@ -259,7 +259,19 @@ async fn publish_due(shared: &Shared) -> Result<(), String> {
     for outcome in shared.journal.outcomes_to_publish(now).await.map_err(said)? {
         shared.outbound.outcome(&outcome).await?;
         shared.journal.outcome_published(outcome.turn, outcome.revision, shared.clock.now()).await.map_err(said)?;
-        tracing::info!(turn = %outcome.turn, revision = outcome.revision.0, effect = %outcome.effect, reason = outcome.reason, "outcome published");
+        let (times, ms) = (&outcome.timings, |at: Option<jiff::Timestamp>| at.map(crate::clock::to_millis));
+        tracing::info!(
+            turn = %outcome.turn,
+            revision = outcome.revision.0,
+            effect = %outcome.effect,
+            reason = outcome.reason,
+            detected_ms = ms(times.detected_at),
+            received_ms = ms(times.received_at),
+            typed_ms = ms(times.typed_at),
+            submitted_ms = ms(times.submitted_at),
+            shown_ms = ms(times.shown_at),
+            "outcome published"
+        );
     }
     Ok(())
 }

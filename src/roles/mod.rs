@@ -5,6 +5,8 @@ mod admin;
 mod applications;
 mod consistency;
 pub mod control;
+#[cfg(all(feature = "desktop", feature = "worker"))]
+pub mod demo;
 #[cfg(feature = "desktop")]
 pub mod desktop;
 pub mod doctor;
