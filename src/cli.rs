@@ -201,7 +201,17 @@ enum RigCommand {
         port: u16,
     },
     /// A window that records every key it gets.
-    Sentinel,
+    Sentinel {
+        /// The display it stands on.
+        #[arg(long)]
+        display: String,
+        /// Its place from the left, in pixels.
+        #[arg(long)]
+        x: i16,
+        /// Its place from the top, in pixels.
+        #[arg(long)]
+        y: i16,
+    },
 }
 
 /// Parses the command line, runs the role it names, and returns the exit code: 0 done, 1 not done, 2 not understood.
@@ -234,7 +244,7 @@ fn run(cli: Cli) -> Done {
         Command::Rig { command } => {
             return match command {
                 RigCommand::Peer { nick, port } => Ok(autoreply_rig::peer::run(&nick, port)),
-                RigCommand::Sentinel => Ok(ExitCode::SUCCESS),
+                RigCommand::Sentinel { display, x, y } => Ok(autoreply_rig::sentinel::run(&display, x, y)),
             };
         }
         _ => {}
