@@ -98,7 +98,9 @@ fn off_draft_and_stop_send_nothing() {
 
     // Draft: written, never typed.
     running.control(&["mode", "draft"]);
-    bench.wait_aligned("alice");
+    let known = "select 1 from messages m join conversations c on c.id = m.conversation where c.peer = ? \
+                 and standing = 'history' group by c.id having count(*) = 3";
+    wait_for("the question as history", || bench.ask_journal(known, "alice"));
     ask(&mut alice, talk::PARCEL.0);
     let draft = running.wait_state("awaiting_approval", 1).remove(0);
     assert!(bench.cli(&["sagas", "reject", &draft, "--why", "not this one"]).status.success());
