@@ -63,6 +63,11 @@ enum Command {
         #[command(subcommand)]
         command: ControlCommand,
     },
+    /// Remove every text and name of a peer from the journal and the ledger.
+    Forget {
+        /// The peer's name, as the chat shows it.
+        peer: String,
+    },
     /// Bring the databases to this version.
     Migrate,
     /// Look at the settings.
@@ -231,8 +236,28 @@ pub fn main() -> ExitCode {
 
 type Done = Result<ExitCode, Problem>;
 
+/// Starts this program again with one thread for each recognition: the engine reads the variable only once, when it is
+/// loaded, and with more threads a row of text takes seconds on a busy machine.
+#[cfg(feature = "desktop")]
+fn limit_threads(command: &Command, environment: &Environment) {
+    use std::os::unix::process::CommandExt as _;
+    let recognises = match command {
+        #[cfg(feature = "worker")]
+        Command::Run | Command::Demo(_) => true,
+        Command::Desktop { .. } | Command::Profile { .. } => true,
+        _ => false,
+    };
+    if let (true, None, Ok(program)) = (recognises, environment.get("OMP_THREAD_LIMIT"), std::env::current_exe()) {
+        // Only returns if it fails, and then the text is read slowly.
+        let _slower =
+            std::process::Command::new(program).args(std::env::args_os().skip(1)).env("OMP_THREAD_LIMIT", "1").exec();
+    }
+}
+
 fn run(cli: Cli) -> Done {
     let environment = Environment(crate::settings::environment());
+    #[cfg(feature = "desktop")]
+    limit_threads(&cli.command, &environment);
     match cli.command {
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "autoreply", &mut std::io::stdout());
@@ -282,6 +307,7 @@ async fn role(command: Command, context: &Context) -> Done {
             SagasCommand::Reject { turn, why } => roles::sagas::reject(context, turn, why).await?,
         },
         Command::Control { command } => control(context, command).await?,
+        Command::Forget { peer } => roles::forget::run(context, &peer).await?,
         Command::Migrate => roles::migrate::run(context).await?,
         Command::Settings { command: SettingsCommand::Show { defaults } } => roles::settings::show(context, defaults),
         // Answered in `run`, before there are settings.

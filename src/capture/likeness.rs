@@ -55,19 +55,51 @@ fn numbers(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A reading of the pane with its folds, made once for all comparisons.
+/// What is compared of a text, made once for all comparisons.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Shape {
+    length: usize,
+    numbers: Vec<String>,
+    /// How often each character occurs, in buckets.
+    counts: [u16; 32],
+}
+
+impl Shape {
+    fn of(text: &str, folded: &str) -> Self {
+        let mut shape = Self { length: 0, numbers: numbers(text), counts: [0; 32] };
+        for character in folded.chars() {
+            shape.length += 1;
+            let count = &mut shape.counts[character as usize % 32];
+            *count = count.saturating_add(1);
+        }
+        shape
+    }
+
+    /// No fewer edits than this turn one text into the other: each changes one count up and one down at most.
+    fn least_edits(&self, other: &Self) -> usize {
+        let (up, down) = self.counts.iter().zip(&other.counts).fold((0, 0), |(up, down), (a, b)| {
+            (up + usize::from(a.saturating_sub(*b)), down + usize::from(b.saturating_sub(*a)))
+        });
+        up.max(down)
+    }
+}
+
+/// A reading of the pane with its folds.
 pub(super) struct Reading<'a> {
     pub(super) line: &'a PaneLine,
     pub(super) folded: String,
+    shape: Shape,
     sender: String,
     stamp: Option<String>,
 }
 
 impl<'a> Reading<'a> {
     pub(super) fn new(line: &'a PaneLine) -> Self {
+        let folded = fold(&line.text);
         Self {
             line,
-            folded: fold(&line.text),
+            shape: Shape::of(&line.text, &folded),
+            folded,
             sender: fold(line.sender.as_deref().unwrap_or_default()),
             stamp: line.stamp.as_deref().map(fold),
         }
@@ -78,14 +110,17 @@ impl<'a> Reading<'a> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Folds {
     pub(super) text: String,
+    shape: Shape,
     sender: String,
     stamp: Option<String>,
 }
 
 impl Folds {
     pub(super) fn of(line: &Known) -> Self {
+        let text = fold(&line.text);
         Self {
-            text: fold(&line.text),
+            shape: Shape::of(&line.text, &text),
+            text,
             sender: fold(line.sender.as_deref().unwrap_or_default()),
             stamp: line.stamp.as_deref().map(fold),
         }
@@ -101,29 +136,32 @@ pub(super) fn pair_score(known: &Known, folds: &Folds, reading: &Reading<'_>) ->
     let stamps_equal = matches!((&folds.stamp, &reading.stamp), (Some(a), Some(b)) if a == b);
     let senders_agree = folds.sender == reading.sender
         || (folds.sender.len() > 3 && strsim::normalized_levenshtein(&folds.sender, &reading.sender) >= 0.7);
-    let text = text_score(known, folds, reading);
+    let text = text_score(folds, reading);
     match (text, senders_agree) {
         (text, true) if text > 0 && stamps_differ => DOUBTFUL_PAIR,
         (text, true) if text > 0 => (text + i32::from(stamps_equal)).min(SAME_TEXT),
         // A name that was read worse than the text it stands beside.
-        (SAME_TEXT, false) if !stamps_differ && folds.text.chars().count() >= 12 && known.cue == reading.line.cue => 1,
+        (SAME_TEXT, false) if !stamps_differ && folds.shape.length >= 12 && known.cue == reading.line.cue => 1,
         (_, true) if !stamps_differ && known.cue == reading.line.cue => DOUBTFUL_PAIR,
         _ => DIFFERENT,
     }
 }
 
-fn text_score(known: &Known, folds: &Folds, reading: &Reading<'_>) -> i32 {
+fn text_score(folds: &Folds, reading: &Reading<'_>) -> i32 {
     if folds.text == reading.folded {
         // Readings that are equal but for their numbers' confusable letters are equal.
         return SAME_TEXT;
     }
-    let (a, b) = (folds.text.chars().count(), reading.folded.chars().count());
-    let (short, long) = (a.min(b), a.max(b));
-    if short < 5 || short * 100 < long * 78 {
+    let (ours, theirs) = (&folds.shape, &reading.shape);
+    let longest = ours.length.max(theirs.length);
+    if ours.length.min(theirs.length) < 5
+        || ours.least_edits(theirs) * 100 > longest * 22
+        || ours.numbers != theirs.numbers
+    {
         return 0;
     }
     let likeness = strsim::normalized_levenshtein(&folds.text, &reading.folded);
-    if likeness < 0.78 || numbers(&known.text) != numbers(&reading.line.text) {
+    if likeness < 0.78 {
         return 0;
     }
     if likeness >= 0.92 {

@@ -326,7 +326,7 @@ fn play(mut simulation: Simulation, acts: Vec<Act>) -> Result<(usize, usize, Tra
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn nothing_is_ever_reported_twice(acts in acts(12), rows in 6_usize..14, stamps: bool, distinct: bool) {

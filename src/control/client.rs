@@ -75,6 +75,14 @@ impl Client {
         self.call(Method::POST, "/v1/controls", Some(request)).await
     }
 
+    /// See [`super::Admin::forget`].
+    ///
+    /// # Errors
+    /// As for [`Self::sagas`].
+    pub async fn forget(&self, peer: &str) -> Result<u64, Problem> {
+        self.call(Method::POST, "/v1/forget", Some(&peer)).await
+    }
+
     /// See [`super::Admin::health`]; answered also when the process is not ready.
     ///
     /// # Errors

@@ -57,6 +57,8 @@ pub trait Admin: Send + Sync + 'static {
     async fn controls(&self) -> Result<Vec<ControlInForce>, AdminError>;
     /// Sets a control: in force here when this returns, also without a broker.
     async fn set_control(&self, request: ControlRequest) -> Result<ControlRecord, AdminError>;
+    /// Removes every text and name of a peer; how many conversations there were.
+    async fn forget(&self, peer: &str) -> Result<u64, AdminError>;
     /// Is it alive, is it ready, and what is not.
     async fn health(&self) -> Health;
     /// The metrics in Prometheus' text format.

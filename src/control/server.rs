@@ -110,6 +110,7 @@ fn full(admin: Shared) -> Router {
         .route("/v1/sagas/{turn}/approve", post(approve))
         .route("/v1/sagas/{turn}/reject", post(reject))
         .route("/v1/controls", get(controls).post(set_control))
+        .route("/v1/forget", post(forget))
         .with_state(admin.clone())
         .merge(watching(admin))
 }
@@ -154,6 +155,10 @@ async fn reject(
 ) -> Result<Response, AdminError> {
     admin.reject(turn, rejection).await?;
     Ok(Json(()).into_response())
+}
+
+async fn forget(State(admin): State<Shared>, Json(peer): Json<String>) -> Result<Response, AdminError> {
+    Ok(Json(admin.forget(&peer).await?).into_response())
 }
 
 async fn controls(State(admin): State<Shared>) -> Result<Response, AdminError> {

@@ -36,6 +36,9 @@ impl Admin for Scripted {
         self.0.lock().unwrap().push(ControlInForce { scope, standing, version: 1, by, why });
         Ok(record)
     }
+    async fn forget(&self, peer: &str) -> Result<u64, AdminError> {
+        Ok(u64::from(peer == "alice"))
+    }
     async fn health(&self) -> Health {
         Health { role: "test".into(), parts: vec![Part { name: "ledger".into(), ready: false, detail: "gone".into() }] }
     }
@@ -67,6 +70,7 @@ async fn the_client_asks_and_the_socket_is_for_its_owner() {
             ControlRequest { scope: Scope::All, control: Control::Stop, by: "me".into(), why: "lunch".into() };
         assert_eq!(client.set_control(&request).await.unwrap().control, Control::Stop);
         assert_eq!(client.controls().await.unwrap().len(), 1);
+        assert_eq!((client.forget("alice").await, client.forget("bob").await), (Ok(1), Ok(0)));
         assert!(!client.health().await.unwrap().ready());
         assert_eq!(client.metrics().await.unwrap(), "up 1\n");
         stop.cancel();

@@ -33,12 +33,7 @@ impl Journal {
         Ok(())
     }
 
-    async fn take_send(
-        &self,
-        tx: &mut SqliteConnection,
-        send: &ReplySend,
-        now: Timestamp,
-    ) -> Result<(), JournalError> {
+    async fn take_send(&self, tx: &mut SqliteConnection, send: &ReplySend, now: Timestamp) -> Result<(), JournalError> {
         if CommandRow::load(tx, send.turn, send.revision).await?.is_some() {
             return Ok(());
         }

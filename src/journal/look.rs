@@ -101,8 +101,7 @@ impl Journal {
         now: Timestamp,
     ) -> Result<(), JournalError> {
         let live = [&row.turns.out, &row.turns.open].into_iter().flatten();
-        let ending: Vec<u64> =
-            live.filter(|turn| turn.stage == Stage::Waiting).map(|turn| turn.number).collect();
+        let ending: Vec<u64> = live.filter(|turn| turn.stage == Stage::Waiting).map(|turn| turn.number).collect();
         for number in ending {
             self.end_turn(tx, row, number, &Ending::new(Effect::Off, "the mode is off"), now).await?;
             let id = TurnId::derive(self.id(), row.conversation.id, number);
@@ -184,13 +183,8 @@ impl Look<'_> {
         let conversation = &self.row.conversation;
         let names = settings.own_names.iter().chain([&conversation.account]).map(String::as_str);
         let mentioned = conversation.kind == ConversationKind::Group && mentions(&message.text, names);
-        let age = age::judge(
-            message.stamp.as_deref(),
-            self.unwatched,
-            settings.age_limit,
-            self.now,
-            &TimeZone::system(),
-        );
+        let age =
+            age::judge(message.stamp.as_deref(), self.unwatched, settings.age_limit, self.now, &TimeZone::system());
         // What may be too old is answered only through a person; what certainly is, not at all.
         let over = if age == Age::TooOld { Duration::MAX } else { Duration::ZERO };
         let standing = match admit(conversation.kind, mentioned, message.history, over, settings.age_limit) {
@@ -222,7 +216,8 @@ impl Look<'_> {
         for row in &rows {
             let command = CommandRow::from_row(row)?;
             let late = command.submitted_at.is_none_or(|at| self.now < at || elapsed(at, self.now) > LATE);
-            let by_place = !message.history && message.cue == Cue::Own && (command.state == CommandState::Submitting || !late);
+            let by_place =
+                !message.history && message.cue == Cue::Own && (command.state == CommandState::Submitting || !late);
             if by_place || is_close(&message.text, &command.send.text) {
                 self.claim(tx, &command, message, seq).await?;
                 return Ok(true);
@@ -362,13 +357,15 @@ impl Look<'_> {
             Verdict::Joined(number, revision) => {
                 let id = TurnId::derive(self.journal.id(), self.row.conversation.id, number);
                 self.journal.overtake(tx, self.row.conversation.id, id, revision, self.now).await?;
-                sqlx::query("update turns set revision = ?, last_seq = ?, last_at = ?, published_at = null where id = ?")
-                    .bind(revision.0)
-                    .bind(signed(last_seq))
-                    .bind(to_millis(self.now))
-                    .bind(id.0)
-                    .execute(&mut *tx)
-                    .await?;
+                sqlx::query(
+                    "update turns set revision = ?, last_seq = ?, last_at = ?, published_at = null where id = ?",
+                )
+                .bind(revision.0)
+                .bind(signed(last_seq))
+                .bind(to_millis(self.now))
+                .bind(id.0)
+                .execute(&mut *tx)
+                .await?;
                 number
             }
             Verdict::Done | Verdict::Stale => return Ok(()),

@@ -139,12 +139,7 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub async fn turn_published(
-        &self,
-        turn: TurnId,
-        revision: Revision,
-        now: Timestamp,
-    ) -> Result<(), JournalError> {
+    pub async fn turn_published(&self, turn: TurnId, revision: Revision, now: Timestamp) -> Result<(), JournalError> {
         self.mark_turn(turn, revision, now).await
     }
 
@@ -424,8 +419,16 @@ impl Journal {
 
     // ---- within ---------------------------------------------------------------------------------------------------
 
+    /// Begins a transaction that may read and then write. A full disk makes SQLite end a transaction by itself, which
+    /// the driver does not notice: it believes to be in one for ever. Such a connection is replaced.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, JournalError> {
-        Ok(self.0.pool.begin_with("begin immediate").await?)
+        match self.0.pool.begin_with("begin immediate").await {
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.0.pool.acquire().await?.close().await?;
+                Ok(self.0.pool.begin_with("begin immediate").await?)
+            }
+            other => Ok(other?),
+        }
     }
 
     fn pool(&self) -> &SqlitePool {

@@ -166,11 +166,10 @@ impl Journal {
     }
 
     async fn ended_unrecorded(&self, tx: &mut SqliteConnection, now: Timestamp) -> Result<Vec<TurnRow>, JournalError> {
-        let rows = sqlx::query(
-            "select * from turns where recorded_revision < revision and effect is not null and silent = 0",
-        )
-        .fetch_all(tx)
-        .await?;
+        let rows =
+            sqlx::query("select * from turns where recorded_revision < revision and effect is not null and silent = 0")
+                .fetch_all(tx)
+                .await?;
         let mut turns = rows.iter().map(TurnRow::from_row).collect::<Result<Vec<_>, _>>()?;
         turns.retain(|turn| turn.published_revision != turn.revision || self.is_due(turn.published_at, now));
         Ok(turns)
@@ -304,10 +303,6 @@ fn message(row: &sqlx::sqlite::SqliteRow) -> Result<TurnMessage, JournalError> {
         direction: parsed::<Direction>(row, "direction")?,
         text: row.try_get("text")?,
         detected_at: certain_time(row, "detected_at")?,
-        extraction: Extraction {
-            method,
-            confidence: row.try_get("confidence")?,
-            doubtful: row.try_get("doubtful")?,
-        },
+        extraction: Extraction { method, confidence: row.try_get("confidence")?, doubtful: row.try_get("doubtful")? },
     })
 }

@@ -7,9 +7,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::outcome::Ending;
 use super::rows::{CommandRow, CommandState, ConversationRow, TurnRow, certain_time, signed, unsigned};
-use super::{
-    FenceVerdict, IntentState, Journal, JournalError, OwnLine, Refusal, SendOrder, Unfinished,
-};
+use super::{FenceVerdict, IntentState, Journal, JournalError, OwnLine, Refusal, SendOrder, Unfinished};
 use crate::clock::{elapsed, from_millis, millis, to_millis};
 use crate::contract::{Authority, ConversationId, Effect, Mode, Revision, Timings, TurnId};
 use crate::failpoint;
@@ -74,7 +72,9 @@ impl Journal {
         let Some(mut case) = self.find(&mut tx, id, revision).await? else { return Ok(unknown()) };
         let verdict = match case.command.state {
             CommandState::Ended => self.has_ended(&mut tx, &case).await?,
-            CommandState::Submitting => FenceVerdict::Wait("Enter was allowed for this reply; it is read, not typed".into()),
+            CommandState::Submitting => {
+                FenceVerdict::Wait("Enter was allowed for this reply; it is read, not typed".into())
+            }
             CommandState::Intent => FenceVerdict::Wait("an intent was left behind; it is reconciled first".into()),
             CommandState::Queued => self.pass_intent(&mut tx, &mut case, now).await?,
         };
@@ -323,11 +323,7 @@ impl Journal {
     }
 
     /// See [`Journal::own_line`].
-    pub(super) async fn find_own_line(
-        &self,
-        id: TurnId,
-        revision: Revision,
-    ) -> Result<Option<OwnLine>, JournalError> {
+    pub(super) async fn find_own_line(&self, id: TurnId, revision: Revision) -> Result<Option<OwnLine>, JournalError> {
         let mut tx = self.begin().await?;
         let row = sqlx::query(
             "select m.seq, m.text, m.detected_at from commands c join messages m \
@@ -339,7 +335,11 @@ impl Journal {
         .await?;
         tx.commit().await?;
         row.map(|row| {
-            Ok(OwnLine { seq: unsigned(&row, "seq")?, text: row.try_get("text")?, at: certain_time(&row, "detected_at")? })
+            Ok(OwnLine {
+                seq: unsigned(&row, "seq")?,
+                text: row.try_get("text")?,
+                at: certain_time(&row, "detected_at")?,
+            })
         })
         .transpose()
     }
@@ -347,9 +347,10 @@ impl Journal {
     /// See [`Journal::unfinished`].
     pub(super) async fn left_behind(&self) -> Result<Vec<Unfinished>, JournalError> {
         let mut tx = self.begin().await?;
-        let rows = sqlx::query("select * from commands where state in ('intent', 'submitting') order by tried_at, rowid")
-            .fetch_all(&mut *tx)
-            .await?;
+        let rows =
+            sqlx::query("select * from commands where state in ('intent', 'submitting') order by tried_at, rowid")
+                .fetch_all(&mut *tx)
+                .await?;
         let mut all = Vec::new();
         for row in &rows {
             let Some(case) = self.case(&mut tx, CommandRow::from_row(row)?).await? else { continue };
@@ -423,8 +424,5 @@ fn is_due(command: &CommandRow, now: Timestamp) -> bool {
 }
 
 fn unknown() -> FenceVerdict {
-    FenceVerdict::Ended(Refusal {
-        effect: Effect::Refused,
-        reason: "this journal does not hold the command".into(),
-    })
+    FenceVerdict::Ended(Refusal { effect: Effect::Refused, reason: "this journal does not hold the command".into() })
 }

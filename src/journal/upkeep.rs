@@ -22,12 +22,7 @@ impl Journal {
         Ok((self.ceilings(&row.conversation, row.mode, standing.mode).effective(), standing.halt))
     }
 
-    pub(super) fn ceilings(
-        &self,
-        conversation: &Conversation,
-        own: Option<Mode>,
-        controls: Option<Mode>,
-    ) -> Ceilings {
+    pub(super) fn ceilings(&self, conversation: &Conversation, own: Option<Mode>, controls: Option<Mode>) -> Ceilings {
         let settings = self.settings();
         Ceilings {
             desktop: settings.mode,

@@ -212,6 +212,21 @@ impl Admin for Parts {
         Ok(record)
     }
 
+    async fn forget(&self, peer: &str) -> Result<u64, AdminError> {
+        let mut forgotten = 0;
+        #[cfg(feature = "desktop")]
+        if let Some(journal) = &self.journal {
+            let here = journal.forget(peer, self.clock.now()).await;
+            forgotten = here.map_err(|error| AdminError::Unavailable(error.to_string()))?;
+        }
+        #[cfg(feature = "worker")]
+        if let Some(running) = &self.worker {
+            let there = running.worker.forget(peer).await.map_err(|error| ledger_error(&error))?;
+            forgotten = forgotten.max(there.len() as u64);
+        }
+        Ok(forgotten)
+    }
+
     async fn health(&self) -> Health {
         let mut parts = Vec::new();
         #[cfg(feature = "worker")]

@@ -131,4 +131,8 @@ impl Input for AccessibleInput {
     fn focus(&mut self) -> Result<(), String> {
         answer(&self.handle, self.field.grab_focus()).map_err(|problem| problem.to_string())
     }
+
+    fn clear(&mut self) -> Result<bool, String> {
+        answer(&self.handle, self.field.clear()).map_err(|problem| problem.to_string())
+    }
 }

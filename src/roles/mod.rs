@@ -3,9 +3,11 @@
 mod admin;
 #[cfg(feature = "desktop")]
 mod applications;
+mod consistency;
 pub mod control;
 #[cfg(feature = "desktop")]
 pub mod desktop;
+pub mod forget;
 pub mod migrate;
 #[cfg(feature = "worker")]
 mod observed;

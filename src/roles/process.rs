@@ -37,6 +37,7 @@ impl Process {
     /// # Errors
     /// The `[telemetry]` section does not fit.
     pub fn start(context: &Context, role: &'static str) -> Result<Self, Problem> {
+        super::consistency::check(context)?;
         let settings: telemetry::Settings = context.layers.section("telemetry")?;
         settings.check()?;
         telemetry::logs::init(&settings)?;

@@ -260,7 +260,8 @@ fn strength(effect: Effect) -> u8 {
     match effect {
         Effect::Confirmed => 3,
         Effect::Unverifiable => 2,
-        Effect::NeedsAttention => 0,
+        // `off` is also what the worker says of a turn that the desktop sent only to be recorded: its own reason follows.
+        Effect::NeedsAttention | Effect::Off => 0,
         _ => 1,
     }
 }

@@ -23,6 +23,7 @@ x11rb::atom_manager! {
     /// The atoms this room asks for.
     Atoms: AtomsCookie {
         _NET_ACTIVE_WINDOW,
+        _NET_CLIENT_LIST,
         _NET_SUPPORTING_WM_CHECK,
         _NET_WM_NAME,
         _NET_WM_PID,
@@ -76,6 +77,8 @@ pub struct X11 {
     root: Window,
     atoms: Atoms,
     watched: BTreeMap<Window, damage::Damage>,
+    /// xcap knows only the display that the environment of this process names.
+    seen_by_xcap: bool,
 }
 
 impl X11 {
@@ -104,7 +107,7 @@ impl X11 {
             )));
         }
         let atoms = Atoms::new(&connection).map_err(lost)?.reply().map_err(answer)?;
-        let x11 = Self { connection, root, atoms, watched: BTreeMap::new() };
+        let x11 = Self { connection, root, atoms, watched: BTreeMap::new(), seen_by_xcap: is_default_display(display) };
         x11.require_extensions(display)?;
         x11.require_window_manager(display)?;
         Ok(x11)
@@ -146,6 +149,17 @@ impl X11 {
             Ok(reply) => Ok(reply.value32().and_then(|mut values| values.next())),
             Err(error) => self.unless_gone(window, error).map(|()| None),
         }
+    }
+
+    /// The ids of the top-level windows; some may have gone meanwhile.
+    fn listed(&self) -> Result<Vec<Window>, ScreenError> {
+        if self.seen_by_xcap {
+            let listed = xcap::Window::all().map_err(|error| ScreenError::Connection(error.to_string()))?;
+            return Ok(listed.iter().filter_map(|window| window.id().ok()).collect());
+        }
+        let name = self.atoms._NET_CLIENT_LIST;
+        let reply = self.connection.get_property(false, self.root, name, AtomEnum::WINDOW, 0, 4096).map_err(lost)?;
+        Ok(reply.reply().map_err(answer)?.value32().map(Iterator::collect).unwrap_or_default())
     }
 
     fn property_bytes(&self, window: Window, name: Atom) -> Result<Vec<u8>, ScreenError> {
@@ -207,9 +221,8 @@ impl X11 {
 
 impl WindowSystem for X11 {
     fn windows(&mut self) -> Result<Vec<WindowInfo>, ScreenError> {
-        let listed = xcap::Window::all().map_err(|error| ScreenError::Connection(error.to_string()))?;
         let mut windows = Vec::new();
-        for id in listed.iter().filter_map(|window| window.id().ok()) {
+        for id in self.listed()? {
             match self.window(WindowId(id)) {
                 Ok(info) => windows.push(info),
                 Err(ScreenError::Gone(_)) => {}
@@ -304,6 +317,8 @@ impl WindowSystem for X11 {
     }
 
     fn activate(&mut self, id: WindowId) -> Result<(), ScreenError> {
+        // A window manager ignores what asks for a window that has gone: say so at once.
+        self.connection.get_geometry(id.0).map_err(lost)?.reply().map_err(|error| of_window(id.0, error))?;
         // Source 2: a pager, that is, on behalf of a person; window managers do not refuse it.
         let message = ClientMessageEvent::new(32, id.0, self.atoms._NET_ACTIVE_WINDOW, [2, x11rb::CURRENT_TIME, 0, 0, 0]);
         let mask = EventMask::SUBSTRUCTURE_REDIRECT | EventMask::SUBSTRUCTURE_NOTIFY;
@@ -344,13 +359,21 @@ fn answer(error: x11rb::errors::ReplyError) -> ScreenError {
     ScreenError::Connection(error.to_string())
 }
 
+#[allow(clippy::disallowed_methods, reason = "xcap reads this variable itself and takes no other display")]
+fn is_default_display(display: &str) -> bool {
+    std::env::var("DISPLAY").is_ok_and(|default| default == display)
+}
+
 /// An error about one window usually says that it has gone.
 fn of_window(window: Window, error: x11rb::errors::ReplyError) -> ScreenError {
     match &error {
         x11rb::errors::ReplyError::X11Error(refusal)
-            if matches!(refusal.error_kind, ErrorKind::Window | ErrorKind::Drawable | ErrorKind::Match) =>
+            if matches!(refusal.error_kind, ErrorKind::Window | ErrorKind::Drawable) =>
         {
             ScreenError::Gone(WindowId(window))
+        }
+        x11rb::errors::ReplyError::X11Error(refusal) if refusal.error_kind == ErrorKind::Match => {
+            ScreenError::Connection(format!("window {window:#x} is minimised or on another desktop and has no pixels now"))
         }
         _ => answer(error),
     }
@@ -359,8 +382,11 @@ fn of_window(window: Window, error: x11rb::errors::ReplyError) -> ScreenError {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use x11rb::protocol::xproto::{ConfigureWindowAux, CreateWindowAux, PropMode, WindowClass};
+    use x11rb::wrapper::ConnectionExt as _;
 
     use super::*;
+    use crate::screen::x11_input::tests::Server;
 
     proptest! {
         #[test]
@@ -370,6 +396,117 @@ mod tests {
             prop_assert!(clipped.y >= 0 && clipped.y as u32 + clipped.height <= 700);
             prop_assert!(clipped.width <= w && clipped.height <= h);
         }
+    }
+
+    /// A client on a server of its own that plays the window manager: it lists two windows, the second covers the first.
+    struct Scene {
+        client: RustConnection,
+        below: Window,
+        above: Window,
+        server: Server,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let server = Server::start();
+            let (client, number) = x11rb::connect(Some(&server.1)).unwrap();
+            let root = client.setup().roots[number].root;
+            let [below, above] = [0x00cc_3300u32, 0x0000_00ff].map(|colour| {
+                let id = client.generate_id().unwrap();
+                let values = CreateWindowAux::new().background_pixel(colour);
+                let class = WindowClass::INPUT_OUTPUT;
+                client.create_window(24, id, root, 10, 20, 50, 40, 0, class, x11rb::COPY_FROM_PARENT, &values).unwrap();
+                client.change_property8(PropMode::REPLACE, id, AtomEnum::WM_CLASS, AtomEnum::STRING, b"chat\0Chat\0").unwrap();
+                client.change_property8(PropMode::REPLACE, id, AtomEnum::WM_NAME, AtomEnum::STRING, b"Dialog").unwrap();
+                client.map_window(id).unwrap();
+                id
+            });
+            let atoms = Atoms::new(&client).unwrap().reply().unwrap();
+            for (name, windows) in [(atoms._NET_SUPPORTING_WM_CHECK, &[above][..]), (atoms._NET_CLIENT_LIST, &[below, above])] {
+                client.change_property32(PropMode::REPLACE, root, name, AtomEnum::WINDOW, windows).unwrap();
+            }
+            let scene = Self { client, below, above, server };
+            scene.settle();
+            scene
+        }
+
+        fn connect(&self) -> X11 {
+            X11::connect(&Session { display: Some(self.server.1.clone()), ..Session::default() }).unwrap()
+        }
+
+        /// Lets the server finish what it was asked.
+        fn settle(&self) {
+            self.client.get_input_focus().unwrap().reply().unwrap();
+        }
+
+        fn repaint(&self, window: Window) {
+            self.client.clear_area(false, window, 0, 0, 0, 0).unwrap();
+            self.settle();
+        }
+    }
+
+    const PLACE: Rect = Rect { x: 5, y: 5, width: 500, height: 10 };
+
+    #[test]
+    fn windows_of_another_display_than_the_environments_are_listed() {
+        let scene = Scene::new();
+        let windows = scene.connect().windows().unwrap();
+        assert_eq!(windows.iter().map(|window| window.id.0).collect::<Vec<_>>(), [scene.below, scene.above]);
+        assert_eq!((windows[0].application.as_str(), windows[0].title.as_str()), ("Chat", "Dialog"));
+        assert_eq!(windows[0].rect, Rect { x: 10, y: 20, width: 50, height: 40 });
+        assert!(!windows[0].hidden);
+    }
+
+    #[test]
+    fn covered_and_half_outside_windows_show_their_own_pixels() {
+        let scene = Scene::new();
+        let mut x11 = scene.connect();
+        scene.repaint(scene.below);
+        let frame = x11.capture(WindowId(scene.below), PLACE).unwrap();
+        assert_eq!((frame.width, frame.height), (45, 10), "clipped to the window");
+        assert!(frame.rgbx.chunks(4).all(|pixel| pixel == [0xcc, 0x33, 0, 0]), "the window above must not show");
+        scene.client.configure_window(scene.below, &ConfigureWindowAux::new().x(-30)).unwrap();
+        scene.settle();
+        scene.repaint(scene.below);
+        let frame = x11.capture(WindowId(scene.below), PLACE).unwrap();
+        assert!(frame.rgbx.chunks(4).all(|pixel| pixel == [0xcc, 0x33, 0, 0]));
+    }
+
+    #[test]
+    fn a_hidden_window_is_not_taken_for_one_that_has_gone() {
+        let scene = Scene::new();
+        let mut x11 = scene.connect();
+        scene.client.unmap_window(scene.below).unwrap();
+        scene.settle();
+        assert!(x11.window(WindowId(scene.below)).unwrap().hidden);
+        assert!(matches!(x11.capture(WindowId(scene.below), PLACE), Err(ScreenError::Connection(_))));
+        scene.client.destroy_window(scene.below).unwrap();
+        scene.settle();
+        let gone = ScreenError::Gone(WindowId(scene.below));
+        assert_eq!(x11.window(WindowId(scene.below)), Err(gone.clone()));
+        assert_eq!(x11.capture(WindowId(scene.below), PLACE), Err(gone.clone()));
+        assert_eq!(x11.watch(WindowId(scene.below)), Err(gone.clone()));
+        assert_eq!(x11.activate(WindowId(scene.below)), Err(gone));
+    }
+
+    #[test]
+    fn a_change_is_told_once_for_each_time_it_is_asked() {
+        let scene = Scene::new();
+        let mut x11 = scene.connect();
+        x11.watch(WindowId(scene.above)).unwrap();
+        x11.wait_change(Duration::from_millis(100)).unwrap();
+        assert_eq!(x11.wait_change(Duration::from_millis(50)).unwrap(), []);
+        for _ in 0..2 {
+            scene.repaint(scene.above);
+            assert_eq!(x11.wait_change(Duration::from_secs(2)).unwrap(), [WindowId(scene.above)]);
+        }
+    }
+
+    #[test]
+    fn an_activation_that_nobody_grants_ends_in_an_error() {
+        let scene = Scene::new();
+        let error = scene.connect().activate(WindowId(scene.above)).unwrap_err();
+        assert!(error.to_string().contains("did not give the keyboard"), "{error}");
     }
 
     #[test]

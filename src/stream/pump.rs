@@ -43,6 +43,10 @@ impl Watch {
 
 impl ClientContext for Watch {
     fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is told here too; the poll loop takes it for what it is.
+        if matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
+            return;
+        }
         tracing::warn!(%error, reason, "the broker client reports an error");
     }
 }

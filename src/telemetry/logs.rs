@@ -39,7 +39,9 @@ impl Settings {
     }
 
     fn filter(&self) -> Result<EnvFilter, Problem> {
-        EnvFilter::builder().parse(&self.log_filter).map_err(|error| {
+        // The keyboard library logs each key at its lower levels, and keys are chat text.
+        let filter = format!("{},enigo=off", self.log_filter);
+        EnvFilter::builder().parse(&filter).map_err(|error| {
             let remedy = "Write a level (error, warn, info, debug, trace), or module=level, separated by commas";
             Problem::new(format!("the filter cannot be read: {error}"), "telemetry.log_filter", remedy)
         })

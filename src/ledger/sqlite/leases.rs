@@ -26,7 +26,7 @@ pub(super) async fn renew(
     hold: Duration,
 ) -> Result<Vec<bool>, LedgerError> {
     let now = ledger.now();
-    let mut tx = ledger.writer.begin_with("begin immediate").await.map_err(|error| unavailable(&error))?;
+    let mut tx = ledger.begin().await.map_err(|error| unavailable(&error))?;
     let mut held = Vec::with_capacity(leases.len());
     for (turn, token) in leases {
         let done = sqlx::query(
@@ -51,7 +51,7 @@ pub(super) async fn take(
     lease: &LeaseRequest,
     limit: u32,
 ) -> Result<Vec<OpenSaga>, LedgerError> {
-    let mut tx = ledger.writer.begin_with("begin immediate").await.map_err(|error| unavailable(&error))?;
+    let mut tx = ledger.begin().await.map_err(|error| unavailable(&error))?;
     let taken = take_in(&mut tx, due, lease, ledger.now(), limit).await?;
     tx.commit().await.map_err(|error| unavailable(&error))?;
     Ok(taken)
@@ -129,7 +129,7 @@ pub(super) async fn mark_published(ledger: &SqliteLedger, entries: &[EntryId]) -
     let list: Vec<i64> = entries.iter().map(|entry| entry.0).collect();
     let list = serde_json::Value::from(list).to_string();
     let now = ledger.now();
-    let mut tx = ledger.writer.begin_with("begin immediate").await.map_err(|error| unavailable(&error))?;
+    let mut tx = ledger.begin().await.map_err(|error| unavailable(&error))?;
     mark_in(&mut tx, &list, now).await?;
     tx.commit().await.map_err(|error| unavailable(&error))
 }

@@ -49,6 +49,18 @@ impl SqliteLedger {
         self.writer.close().await;
     }
 
+    /// Begins a transaction that may read and then write. A full disk makes SQLite end a transaction by itself, which
+    /// the driver does not notice: it believes to be in one for ever. Such a connection is replaced.
+    async fn begin(&self) -> sqlx::Result<sqlx::Transaction<'static, sqlx::Sqlite>> {
+        match self.writer.begin_with("begin immediate").await {
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.writer.acquire().await?.close().await?;
+                self.writer.begin_with("begin immediate").await
+            }
+            other => other,
+        }
+    }
+
     fn now(&self) -> i64 {
         to_millis(self.clock.now())
     }

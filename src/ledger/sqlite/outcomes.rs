@@ -11,7 +11,7 @@ use crate::saga::{Applied, Each, Exchange, Rejected};
 
 pub(super) async fn apply(ledger: &SqliteLedger, outcomes: &[ReplyOutcome]) -> Each<Applied> {
     let now = ledger.now();
-    let mut tx = ledger.writer.begin_with("begin immediate").await.map_err(|error| unavailable(&error))?;
+    let mut tx = ledger.begin().await.map_err(|error| unavailable(&error))?;
     let mut applied = Vec::with_capacity(outcomes.len());
     for outcome in outcomes {
         applied.push(in_savepoint!(tx, apply_one(&mut tx, outcome, now)));

@@ -33,7 +33,7 @@ pub(super) async fn record_turns(
         deadline_at: now.saturating_add(millis(finish_within)),
         now,
     };
-    let mut tx = ledger.writer.begin_with("begin immediate").await.map_err(|error| unavailable(&error))?;
+    let mut tx = ledger.begin().await.map_err(|error| unavailable(&error))?;
     let mut receipts = Vec::with_capacity(turns.len());
     for turn in turns {
         receipts.push(in_savepoint!(tx, record(&mut tx, turn, &terms)));

@@ -14,7 +14,7 @@ const BITE: i64 = 500;
 
 pub(super) async fn prune(ledger: &SqliteLedger, retention: Retention) -> Result<Pruned, LedgerError> {
     let now = ledger.now();
-    let mut tx = ledger.writer.begin_with("begin immediate").await.map_err(|error| unavailable(&error))?;
+    let mut tx = ledger.begin().await.map_err(|error| unavailable(&error))?;
     let rows_before = now.saturating_sub(millis(retention.rows));
     let text_before = now.saturating_sub(millis(retention.text));
     let rows = prune_rows(&mut tx, rows_before).await.map_err(LedgerError::from)?;
@@ -85,7 +85,7 @@ fn turns(rows: &[sqlx::sqlite::SqliteRow]) -> Result<String, sqlx::Error> {
 
 pub(super) async fn forget(ledger: &SqliteLedger, peer: &str) -> Result<Vec<ConversationId>, LedgerError> {
     let now = ledger.now();
-    let mut tx = ledger.writer.begin_with("begin immediate").await.map_err(|error| unavailable(&error))?;
+    let mut tx = ledger.begin().await.map_err(|error| unavailable(&error))?;
     let gone = forget_in(&mut tx, peer, now).await.map_err(LedgerError::from)?;
     tx.commit().await.map_err(|error| unavailable(&error))?;
     Ok(gone)

@@ -18,7 +18,7 @@ const PUBLISHER_HOLD_MS: i64 = 10_000;
 
 pub(super) async fn transition(ledger: &SqliteLedger, transitions: &[Transition]) -> Each<Transitioned> {
     let now = ledger.now();
-    let mut tx = ledger.writer.begin_with("begin immediate").await.map_err(|error| unavailable(&error))?;
+    let mut tx = ledger.begin().await.map_err(|error| unavailable(&error))?;
     let mut done = Vec::with_capacity(transitions.len());
     for wanted in transitions {
         done.push(in_savepoint!(tx, change(&mut tx, wanted, now, ledger.daily_quota)));
@@ -174,7 +174,7 @@ pub(super) async fn write_command(
 
 pub(super) async fn decide(ledger: &SqliteLedger, decision: &Decision) -> Result<Decided, LedgerError> {
     let now = ledger.now();
-    let mut tx = ledger.writer.begin_with("begin immediate").await.map_err(|error| unavailable(&error))?;
+    let mut tx = ledger.begin().await.map_err(|error| unavailable(&error))?;
     let decided = decide_in(&mut tx, decision, now).await?;
     tx.commit().await.map_err(|error| unavailable(&error))?;
     Ok(decided)

@@ -1,15 +1,23 @@
 //! The input box of a window, read exactly, through the accessibility bus (AT-SPI).
 
+use std::future::Future;
+use std::time::Duration;
+
 use atspi::connection::AccessibilityConnection;
 use atspi::proxy::accessible::{AccessibleProxy, ObjectRefExt as _};
 use atspi::proxy::component::ComponentProxy;
+use atspi::proxy::editable_text::EditableTextProxy;
 use atspi::proxy::text::TextProxy;
 use atspi::{Interface, ObjectRefOwned, Role, State};
 
 use crate::error::Problem;
+use crate::screen::geometry::Rect;
 
 /// How many objects of one window are looked at, so that a broken tree ends.
 const MOST_OBJECTS: usize = 4_000;
+
+/// How long an application may take to answer. A frozen one never does, and D-Bus itself waits for ever.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// A connection to the accessibility bus.
 #[derive(Clone)]
@@ -36,7 +44,7 @@ impl Accessibility {
     /// # Errors
     /// There is no session bus, or no accessibility on it.
     pub async fn connect() -> Result<Self, Problem> {
-        match AccessibilityConnection::new().await {
+        match within(AccessibilityConnection::new()).await? {
             Ok(connection) => Ok(Self { connection }),
             Err(error) => Err(Problem::new(
                 format!("the accessibility bus does not answer ({error})"),
@@ -51,6 +59,10 @@ impl Accessibility {
     /// # Errors
     /// The bus does not answer.
     pub async fn applications(&self) -> Result<Vec<String>, Problem> {
+        within(self.names()).await?
+    }
+
+    async fn names(&self) -> Result<Vec<String>, Problem> {
         let mut names = Vec::new();
         for application in self.children_of_registry().await? {
             if let Ok(proxy) = application.as_accessible_proxy(self.connection.connection()).await {
@@ -66,6 +78,10 @@ impl Accessibility {
     /// # Errors
     /// The application is not on the bus, the window or a text box in it is not there, or several could be meant.
     pub async fn input_of(&self, pid: Option<u32>, application: &str, title: &str) -> Result<InputField, Problem> {
+        within(self.find_input(pid, application, title)).await?
+    }
+
+    async fn find_input(&self, pid: Option<u32>, application: &str, title: &str) -> Result<InputField, Problem> {
         let bus = self.connection.connection();
         let mut frames = Vec::new();
         let mut seen = false;
@@ -195,12 +211,9 @@ impl InputField {
     /// # Errors
     /// The box has gone or does not answer.
     pub async fn read(&self) -> Result<String, Problem> {
-        let read = async {
-            let text = self.text().await?;
-            let count = text.character_count().await?;
-            if count == 0 { Ok(String::new()) } else { text.get_text(0, count).await }
-        };
-        read.await.map_err(|error: zbus::Error| unreadable(&error))
+        // One call: between a count and a text the person could type. The end -1 means all.
+        let read = async { self.text().await?.get_text(0, -1).await };
+        within(read).await?.map_err(|error| unreadable(&error))
     }
 
     /// Whether the box has the keyboard, as the application says.
@@ -212,7 +225,42 @@ impl InputField {
             let proxy = self.object.as_accessible_proxy(&self.connection).await.map_err(|error| error.to_string())?;
             proxy.get_state().await.map_err(|error| error.to_string())
         };
-        state.await.map(|states| states.contains(State::Focused)).map_err(|error| unreadable(&error))
+        within(state).await?.map(|states| states.contains(State::Focused)).map_err(|error| unreadable(&error))
+    }
+
+    /// Empties the box without keys; `false` where the application does not offer or refuses it. Read it back.
+    ///
+    /// # Errors
+    /// The box has gone or does not answer.
+    pub async fn clear(&self) -> Result<bool, Problem> {
+        let cleared = async {
+            let proxy = self.object.as_accessible_proxy(&self.connection).await.map_err(|error| error.to_string())?;
+            let interfaces = proxy.get_interfaces().await.map_err(|error| error.to_string())?;
+            if !interfaces.contains(Interface::EditableText) {
+                return Ok(false);
+            }
+            let text = self.editable().await.map_err(|error| error.to_string())?;
+            text.set_text_contents("").await.map_err(|error| error.to_string())
+        };
+        within(cleared).await?.map_err(|error: String| unreadable(&error))
+    }
+
+    /// Where the box is on the display; `None` while the application has not placed it.
+    ///
+    /// # Errors
+    /// The box has gone or does not answer.
+    pub async fn place(&self) -> Result<Option<Rect>, Problem> {
+        let extents = async {
+            component(&self.object, &self.connection).await?.get_extents(atspi::CoordType::Screen).await
+        };
+        let (x, y, width, height) = within(extents).await?.map_err(|error| unreadable(&error))?;
+        let (Ok(width), Ok(height)) = (u32::try_from(width), u32::try_from(height)) else { return Ok(None) };
+        Ok((x > i32::MIN / 2 && y > i32::MIN / 2).then_some(Rect { x, y, width, height }))
+    }
+
+    async fn editable(&self) -> zbus::Result<EditableTextProxy<'_>> {
+        let name = self.object.name().cloned().ok_or(zbus::Error::MissingParameter("bus name"))?;
+        EditableTextProxy::builder(&self.connection).destination(name)?.path(self.object.path().to_owned())?.build().await
     }
 
     /// Asks the application to give the box the keyboard; check with [`Self::focused`].
@@ -221,7 +269,7 @@ impl InputField {
     /// The box has gone, does not answer, or refuses.
     pub async fn grab_focus(&self) -> Result<(), Problem> {
         let grabbed = async { component(&self.object, &self.connection).await?.grab_focus().await };
-        match grabbed.await {
+        match within(grabbed).await? {
             Ok(true) => Ok(()),
             Ok(false) => Err(Problem::new(
                 "the input box does not take the keyboard",
@@ -233,10 +281,33 @@ impl InputField {
     }
 }
 
+/// The answer, or a complaint when there is none in time.
+async fn within<T>(answer: impl Future<Output = T>) -> Result<T, Problem> {
+    tokio::time::timeout(ANSWER_WITHIN, answer).await.map_err(|_| {
+        Problem::new(
+            format!("there was no answer within {} s", ANSWER_WITHIN.as_secs()),
+            "accessibility",
+            "Check that the chat application is not frozen; restart it if it is",
+        )
+    })
+}
+
 fn unreadable(error: &dyn std::fmt::Display) -> Problem {
     Problem::new(
         format!("the input box cannot be read ({error})"),
         "accessibility",
         "Check that the chat window is still open",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_frozen_application_ends_in_a_complaint() {
+        let problem = within(std::future::pending::<()>()).await.unwrap_err();
+        assert!(problem.what.contains("no answer within 2 s"), "{problem}");
+        assert_eq!(within(async { 7 }).await, Ok(7));
+    }
 }
