@@ -133,8 +133,7 @@ impl Bench {
         if let Some(point) = point {
             command.env("AUTOREPLY_FAILPOINT", point);
         }
-        let log = self.desk.logs().join(format!("autoreply-{number}.log"));
-        let kin = Kin::start("autoreply", command, &log, false).unwrap();
+        let kin = Kin::start("autoreply", command, &self.log(number), false).unwrap();
         let mut running = Running { bench: self, kin };
         // One that is to die as soon as it starts is awaited by its end.
         wait_for("the control socket", || {
@@ -172,6 +171,24 @@ impl Bench {
         wait_for("the first look", || self.ask_journal(query, nick));
     }
 
+    /// No log of the program holds what anybody said, as a whole or by its first words.
+    pub fn logs_hold_no_chat(&self) {
+        for number in 1..=self.starts.get() {
+            let log = std::fs::read_to_string(self.log(number)).unwrap();
+            assert!(log.contains("turn published"), "there is a log to look at");
+            for (question, answer) in [talk::HOURS, talk::PRICE, talk::PARCEL, talk::STORY] {
+                for text in [question, answer] {
+                    let words: String = text.chars().take(12).collect();
+                    assert!(!log.contains(&words), "chat text is in {}", self.log(number).display());
+                }
+            }
+        }
+    }
+
+    fn log(&self, number: u32) -> PathBuf {
+        self.desk.logs().join(format!("autoreply-{number}.log"))
+    }
+
     /// A directory for what a test needs besides.
     pub fn scratch(&self) -> &Path {
         self.directory.path()
@@ -182,7 +199,7 @@ impl Drop for Bench {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for number in 1..=self.starts.get() {
-                let log = self.desk.logs().join(format!("autoreply-{number}.log"));
+                let log = self.log(number);
                 eprintln!("--- {}\n{}", log.display(), std::fs::read_to_string(&log).unwrap_or_default());
             }
         }
