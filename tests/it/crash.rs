@@ -105,7 +105,8 @@ fn after_the_pivot_nothing_is_typed_again() {
     assert_eq!(heard(&peer), [""; 0]);
     let running = bench.start();
     settle(&running);
-    let ended = running.sagas().into_iter().filter(|saga| saga.2 == talk::PRICE.1).map(|saga| saga.1).collect::<Vec<_>>();
+    let ended =
+        running.sagas().into_iter().filter(|saga| saga.2 == talk::PRICE.1).map(|saga| saga.1).collect::<Vec<_>>();
     assert_eq!(heard(&peer), [""; 0]);
     assert_eq!(ended, ["ended(unverifiable)"]);
     running.stop();
@@ -122,10 +123,17 @@ fn a_kill_and_a_stop_while_typing_end_clean() {
     bench.wait_aligned("alice");
     ask(&mut alice, talk::STORY.0);
     wait_for("the first key", || bench.ask_journal(begun, "alice"));
+    // At any time from the first key to after Enter: each run of the test takes another.
+    std::thread::sleep(std::time::Duration::from_millis(u64::from(std::process::id() % 1500)));
     running.kill();
     let running = bench.start();
-    wait_heard(&alice, &[talk::STORY.1]);
     settle(&running);
+    if heard(&alice).is_empty() {
+        // It died between the permission for Enter and Enter itself, a few milliseconds: recorded, never typed again.
+        assert!(running.sagas().iter().any(|saga| saga.1 == "ended(unverifiable)"), "lost without a record");
+        return;
+    }
+    assert_eq!(heard(&alice), [talk::STORY.1]);
 
     bench.wait_aligned("alice");
     ask(&mut alice, talk::STORY.0);
@@ -160,7 +168,8 @@ fn a_journal_from_yesterday_sends_nothing_twice() {
     bench.wait_aligned("alice");
     ask(&mut alice, talk::PRICE.0);
     doomed.wait_death();
-    let kept: Vec<_> = bench.journal_files().into_iter().filter_map(|path| Some((std::fs::read(&path).ok()?, path))).collect();
+    let kept: Vec<_> =
+        bench.journal_files().into_iter().filter_map(|path| Some((std::fs::read(&path).ok()?, path))).collect();
     assert!(!kept.is_empty());
     // Since then it was answered.
     let running = bench.start();

@@ -48,7 +48,10 @@ fn the_person_who_answers_first_is_left_alone() {
     bench.wait_aligned("alice");
     ask(&mut alice, talk::HOURS.0);
     wait_for("the question in the journal", || {
-        bench.ask_journal("select 1 from turns t join conversations c on c.id = t.conversation where c.peer = ?", "alice")
+        bench.ask_journal(
+            "select 1 from turns t join conversations c on c.id = t.conversation where c.peer = ?",
+            "alice",
+        )
     });
     bench.person.say(&bench.desk.dialog_title("alice"), "I am here myself, open until six").unwrap();
     wait_heard(&alice, &["I am here myself, open until six"]);
@@ -74,7 +77,7 @@ fn what_is_doubtful_waits_for_a_person_and_is_pasted() {
     let output = bench.cli(&["sagas", "approve", &turn]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     wait_heard(&alice, &[talk::OTHERWISE]);
-    assert_eq!(running.wait_state("ended(confirmed)", 1), [turn.clone()]);
+    assert_eq!(running.wait_state("ended(confirmed)", 1), std::slice::from_ref(&turn));
     // Approved twice is not sent twice.
     assert!(!bench.cli(&["sagas", "approve", &turn]).status.success());
     ask(&mut alice, talk::HOURS.0);

@@ -17,7 +17,8 @@ const TICK: Duration = Duration::from_millis(25);
 
 /// What the peers ask, and what they must get for it, exactly.
 pub mod talk {
-    pub const HOURS: (&str, &str) = ("what are your opening hours today", "We open 9:00-18:00, Mon to Fri; see you & thanks!");
+    pub const HOURS: (&str, &str) =
+        ("what are your opening hours today", "We open 9:00-18:00, Mon to Fri; see you & thanks!");
     pub const PRICE: (&str, &str) = ("how much is the price now", "It is 12 EUR (tax: 19%), paid \"cash\" or by card.");
     pub const PARCEL: (&str, &str) = ("where is my parcel please", "Your parcel leaves tomorrow at noon.");
     pub const STORY: (&str, &str) = (
@@ -91,7 +92,8 @@ impl Bench {
     /// Two lines stand in it already: an empty pane proves no alignment. They are history and never answered.
     pub fn peer(&self, nick: &str, place: usize) -> PeerHandle {
         let mut peer =
-            PeerHandle::start(Path::new(PROGRAM), &["rig", "peer"], nick, self.desk.irc_port(), &self.desk.logs()).unwrap();
+            PeerHandle::start(Path::new(PROGRAM), &["rig", "peer"], nick, self.desk.irc_port(), &self.desk.logs())
+                .unwrap();
         let dialog = self.person.open_dialog(nick).unwrap();
         let left = 10 + 790 * place as u32;
         self.desk.windows().unwrap().place(dialog.id, left, 40, 760, 520).unwrap();
@@ -103,8 +105,14 @@ impl Bench {
 
     /// A window beside HexChat that records every key it gets.
     pub fn sentinel(&self) -> SentinelHandle {
-        SentinelHandle::start(Path::new(PROGRAM), &["rig", "sentinel"], self.desk.display(), (1300, 700), &self.desk.logs())
-            .unwrap()
+        SentinelHandle::start(
+            Path::new(PROGRAM),
+            &["rig", "sentinel"],
+            self.desk.display(),
+            (1300, 700),
+            &self.desk.logs(),
+        )
+        .unwrap()
     }
 
     /// `autoreply` with these words, seeing this desk and nothing of the developer's own.
