@@ -19,13 +19,38 @@ struct RoomRule {
 }
 
 const ABOVE_THE_PURE: &[&str] = &[
-    "screen", "capture", "execution", "journal", "stream", "saga", "generation", "ledger", "limits", "control",
-    "telemetry", "settings", "roles", "cli", "retry", "lifecycle",
+    "screen",
+    "capture",
+    "execution",
+    "journal",
+    "stream",
+    "saga",
+    "generation",
+    "ledger",
+    "limits",
+    "control",
+    "telemetry",
+    "settings",
+    "roles",
+    "cli",
+    "retry",
+    "lifecycle",
 ];
 /// `contract` is no room but the language that all of them speak.
 const EVERY_ROOM: &[&str] = &[
-    "policy", "screen", "capture", "execution", "journal", "stream", "saga", "generation", "ledger",
-    "limits", "control", "roles", "cli",
+    "policy",
+    "screen",
+    "capture",
+    "execution",
+    "journal",
+    "stream",
+    "saga",
+    "generation",
+    "ledger",
+    "limits",
+    "control",
+    "roles",
+    "cli",
 ];
 
 const ROOM_RULES: &[RoomRule] = &[
@@ -76,7 +101,16 @@ const ROOM_RULES: &[RoomRule] = &[
     RoomRule {
         room: "stream",
         forbidden: &[
-            "screen", "capture", "execution", "journal", "saga", "generation", "ledger", "limits", "control", "roles",
+            "screen",
+            "capture",
+            "execution",
+            "journal",
+            "saga",
+            "generation",
+            "ledger",
+            "limits",
+            "control",
+            "roles",
         ],
         fixture: "use crate::saga::Handler;",
     },
@@ -125,7 +159,9 @@ impl Paths {
     }
 
     fn names_room(&self, room: &str) -> bool {
-        self.0.iter().any(|path| path.first().is_some_and(|root| root == "crate") && path.get(1).is_some_and(|name| name == room))
+        self.0.iter().any(|path| {
+            path.first().is_some_and(|root| root == "crate") && path.get(1).is_some_and(|name| name == room)
+        })
     }
 
     fn names_crate(&self, name: &str) -> bool {
@@ -204,7 +240,10 @@ fn crates_stay_in_their_room() {
         for (place, source) in &sources {
             let paths = Paths::of(source);
             let allowed = rooms.iter().any(|room| is_in(place, room));
-            assert!(allowed || !paths.names_crate(name), "src/{place} names the crate {name}, which stays in {rooms:?}");
+            assert!(
+                allowed || !paths.names_crate(name),
+                "src/{place} names the crate {name}, which stays in {rooms:?}"
+            );
         }
         assert!(Paths::of(&format!("fn f() {{ {name}::go() }}")).names_crate(name), "the rule for {name} sees nothing");
         assert!(Paths::of(&format!("use {name}::Thing;")).names_crate(name), "the rule for {name} sees nothing");
@@ -219,7 +258,9 @@ fn lines_of_code(source: &str) -> usize {
 #[test]
 fn files_stay_short() {
     const MOST: usize = 500;
-    for (place, source) in sources().into_iter().filter(|(place, _)| !place.ends_with("tests.rs") && !place.contains("/tests/")) {
+    for (place, source) in
+        sources().into_iter().filter(|(place, _)| !place.ends_with("tests.rs") && !place.contains("/tests/"))
+    {
         let lines = lines_of_code(&source);
         assert!(lines <= MOST, "src/{place} has {lines} lines of code; {MOST} are the most");
     }

@@ -11,7 +11,9 @@ mod views;
 use async_trait::async_trait;
 use serde::Deserialize;
 
-pub use views::{ControlInForce, ControlRequest, Decision, Health, Part, Rejection, SagaStory, SagaSummary, StoryEvent};
+pub use views::{
+    ControlInForce, ControlRequest, Decision, Health, Part, Rejection, SagaStory, SagaSummary, StoryEvent,
+};
 
 use crate::contract::{ControlRecord, TurnId};
 

@@ -165,9 +165,6 @@ async fn controls(State(admin): State<Shared>) -> Result<Response, AdminError> {
     Ok(Json(admin.controls().await?).into_response())
 }
 
-async fn set_control(
-    State(admin): State<Shared>,
-    Json(request): Json<ControlRequest>,
-) -> Result<Response, AdminError> {
+async fn set_control(State(admin): State<Shared>, Json(request): Json<ControlRequest>) -> Result<Response, AdminError> {
     Ok(Json(admin.set_control(request).await?).into_response())
 }

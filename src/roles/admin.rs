@@ -11,11 +11,11 @@ use super::wiring::Outbound;
 use super::worker;
 use crate::clock::{Clock, to_millis};
 use crate::contract::{ControlRecord, TurnId};
+#[cfg(feature = "worker")]
+use crate::control::StoryEvent;
 use crate::control::{
     Admin, AdminError, ControlInForce, ControlRequest, Decision, Health, Part, Rejection, SagaStory, SagaSummary,
 };
-#[cfg(feature = "worker")]
-use crate::control::StoryEvent;
 #[cfg(feature = "desktop")]
 use crate::journal::Journal;
 #[cfg(feature = "worker")]
@@ -62,7 +62,8 @@ impl Parts {
     async fn next_version(&self, request: &ControlRequest, now: Timestamp) -> u64 {
         let by_time = u64::try_from(to_millis(now)).unwrap_or(0);
         let known = self.controls().await.unwrap_or_default();
-        let last = known.into_iter().filter(|control| control.scope == request.scope).map(|control| control.version).max();
+        let last =
+            known.into_iter().filter(|control| control.scope == request.scope).map(|control| control.version).max();
         last.map_or(by_time, |last| by_time.max(last.saturating_add(1)))
     }
 }
@@ -116,7 +117,11 @@ fn decided(turn: TurnId, decided: Decided) -> Result<(), AdminError> {
 
 #[cfg(feature = "worker")]
 impl Parts {
-    async fn draft_version(&self, turn: TurnId, named: Option<crate::contract::DraftVersion>) -> Result<crate::contract::DraftVersion, AdminError> {
+    async fn draft_version(
+        &self,
+        turn: TurnId,
+        named: Option<crate::contract::DraftVersion>,
+    ) -> Result<crate::contract::DraftVersion, AdminError> {
         if let Some(version) = named {
             return Ok(version);
         }
@@ -189,7 +194,9 @@ impl Admin for Parts {
             let held = journal.controls().await.map_err(|error| AdminError::Unavailable(error.to_string()))?;
             return Ok(held.into_iter().map(in_force).collect());
         }
-        Err(AdminError::NotHere("controls are kept by the desktops; ask one that runs `autoreply desktop` or `run`".to_owned()))
+        Err(AdminError::NotHere(
+            "controls are kept by the desktops; ask one that runs `autoreply desktop` or `run`".to_owned(),
+        ))
     }
 
     async fn set_control(&self, request: ControlRequest) -> Result<ControlRecord, AdminError> {
@@ -232,13 +239,16 @@ impl Admin for Parts {
         #[cfg(feature = "worker")]
         if let Some(running) = &self.worker {
             let counts = running.ledger.counts().await;
-            let detail = counts.as_ref().map_or_else(ToString::to_string, |counts| format!("{} commands wait", counts.unpublished));
+            let detail = counts
+                .as_ref()
+                .map_or_else(ToString::to_string, |counts| format!("{} commands wait", counts.unpublished));
             parts.push(Part { name: "ledger".to_owned(), ready: counts.is_ok(), detail });
         }
         #[cfg(feature = "desktop")]
         if let Some(journal) = &self.journal {
             let sizes = journal.sizes().await;
-            let detail = sizes.as_ref().map_or_else(ToString::to_string, |sizes| format!("{} turns are open", sizes.open_turns));
+            let detail =
+                sizes.as_ref().map_or_else(ToString::to_string, |sizes| format!("{} turns are open", sizes.open_turns));
             parts.push(Part { name: "journal".to_owned(), ready: sizes.is_ok(), detail });
         }
         Health { role: self.role.to_owned(), parts }

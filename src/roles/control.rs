@@ -27,10 +27,8 @@ pub async fn show(context: &Context) -> Result<String, Problem> {
     if records.is_empty() {
         return Ok("No control is set: the modes are those of the settings.\n".to_owned());
     }
-    let rows: Vec<_> = records
-        .into_iter()
-        .map(|record| [record.scope.to_string(), record.standing, record.by, record.why])
-        .collect();
+    let rows: Vec<_> =
+        records.into_iter().map(|record| [record.scope.to_string(), record.standing, record.by, record.why]).collect();
     Ok(table(["SCOPE", "IN FORCE", "BY", "WHY"], &rows))
 }
 

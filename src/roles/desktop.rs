@@ -11,9 +11,9 @@ use super::applications::{ProfiledApplications, Sight};
 use super::wiring::{Inbound, Outbound};
 use super::{Context, process};
 use crate::clock::Clock;
+use crate::contract::DesktopId;
 use crate::contract::codec::{Incoming, Source};
 use crate::contract::wire::topic;
-use crate::contract::DesktopId;
 use crate::error::Problem;
 use crate::execution::{self, keyboard::Keyboard, live::LiveDesk, watchdog::Watchdog};
 use crate::journal::{self, Journal, JournalError};
@@ -49,7 +49,11 @@ impl Settings {
     pub fn gather(context: &Context) -> Result<Self, Problem> {
         let settings: Self = context.layers.section("desktop")?;
         if settings.profiles.is_empty() {
-            return Err(Problem::new("no profile is in use", "desktop.profiles", "Name at least one, as [\"hexchat\"]"));
+            return Err(Problem::new(
+                "no profile is in use",
+                "desktop.profiles",
+                "Name at least one, as [\"hexchat\"]",
+            ));
         }
         Ok(settings)
     }
@@ -61,7 +65,8 @@ impl Settings {
     pub fn desktop_id(&self) -> Result<DesktopId, Problem> {
         let machine = || std::fs::read_to_string("/etc/hostname").unwrap_or_else(|_| "desktop".to_owned());
         let name = if self.id.is_empty() { machine().trim().to_owned() } else { self.id.clone() };
-        DesktopId::try_from(name).map_err(|error| Problem::new(error.to_string(), "desktop.id", "Set desktop.id to such a name"))
+        DesktopId::try_from(name)
+            .map_err(|error| Problem::new(error.to_string(), "desktop.id", "Set desktop.id to such a name"))
     }
 
     /// The profiles, loaded.
@@ -102,7 +107,8 @@ pub async fn start(
     capture_only: bool,
 ) -> Result<Journal, Problem> {
     let settings = Settings::gather(context)?;
-    let sight = Sight { session: session(context), profiles: settings.load_profiles()?, own_names: settings.own_names.clone() };
+    let sight =
+        Sight { session: session(context), profiles: settings.load_profiles()?, own_names: settings.own_names.clone() };
     let desktop = settings.desktop_id()?;
     let journal = open_journal(context, &settings, desktop.clone()).await?;
     let shared = Shared {
@@ -128,7 +134,8 @@ pub async fn start(
 async fn open_journal(context: &Context, desktop: &Settings, id: DesktopId) -> Result<Journal, Problem> {
     let settings: journal::Settings = context.layers.section("journal")?;
     settings.check()?;
-    let path = if settings.path.is_empty() { context.data_dir()?.join("journal.db") } else { PathBuf::from(&settings.path) };
+    let path =
+        if settings.path.is_empty() { context.data_dir()?.join("journal.db") } else { PathBuf::from(&settings.path) };
     if let Some(directory) = path.parent() {
         process::private_directory(directory)?;
     }
@@ -302,7 +309,8 @@ async fn tend(shared: Shared, settings: journal::Settings) -> Result<(), Journal
             shared.metrics.journal.set(sizes.bytes as f64);
         }
         if due == 0
-            && let Err(error) = shared.journal.prune(shared.clock.now(), settings.keep_text(), settings.keep_rows()).await
+            && let Err(error) =
+                shared.journal.prune(shared.clock.now(), settings.keep_text(), settings.keep_rows()).await
         {
             tracing::warn!(%error, "old rows were not removed; tried again in an hour");
         }
@@ -331,7 +339,11 @@ fn start_executor(
     let input = X11Input::connect(Some(&display)).map_err(screen)?;
     let windows = X11::connect(&sight.session).map_err(screen)?;
     let program = std::env::current_exe().map_err(|error| {
-        Problem::new(format!("the program's own path is not known ({error})"), "the watchdog", "Start autoreply by its full path")
+        Problem::new(
+            format!("the program's own path is not known ({error})"),
+            "the watchdog",
+            "Start autoreply by its full path",
+        )
     })?;
     let watchdog = Watchdog::spawn(&program, &["watchdog"])?;
     let keyboard = Keyboard::new(Some(&display), watchdog)?;

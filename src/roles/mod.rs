@@ -92,13 +92,15 @@ impl Context {
     /// # Errors
     /// Neither XDG_DATA_HOME nor HOME is set.
     pub fn data_dir(&self) -> Result<PathBuf, Problem> {
-        crate::settings::data_dir(self.environment.get("XDG_DATA_HOME"), self.environment.get("HOME")).ok_or_else(|| {
-            Problem::new(
-                "there is no directory for the journal and the ledger",
-                "the environment",
-                "Set HOME, or XDG_DATA_HOME to an absolute path",
-            )
-        })
+        crate::settings::data_dir(self.environment.get("XDG_DATA_HOME"), self.environment.get("HOME")).ok_or_else(
+            || {
+                Problem::new(
+                    "there is no directory for the journal and the ledger",
+                    "the environment",
+                    "Set HOME, or XDG_DATA_HOME to an absolute path",
+                )
+            },
+        )
     }
 
     /// A client of the running process.

@@ -44,7 +44,8 @@ pub fn ledger_counts(metrics: &Metrics, counts: &Counts) {
         (Phase::Withdrawing, SagaState::Withdrawing),
     ];
     for (phase, label) in open {
-        let held = counts.by_state.iter().find(|(state, _)| *state == State::Open(phase)).map_or(0, |(_, count)| *count);
+        let held =
+            counts.by_state.iter().find(|(state, _)| *state == State::Open(phase)).map_or(0, |(_, count)| *count);
         metrics.sagas_open.of(label).set(held as f64);
     }
 }

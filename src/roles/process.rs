@@ -99,7 +99,11 @@ impl Process {
         });
         if !settings.listen.is_empty() {
             let listener = tokio::net::TcpListener::bind(&settings.listen).await.map_err(|error| {
-                Problem::new(format!("it cannot be listened to ({error})"), format!("control.listen {}", settings.listen), "Choose a free address")
+                Problem::new(
+                    format!("it cannot be listened to ({error})"),
+                    format!("control.listen {}", settings.listen),
+                    "Choose a free address",
+                )
             })?;
             let stop = self.supervisor.stop_token();
             self.supervisor.spawn("metrics and health", server::serve_tcp(listener, admin, stop));
@@ -114,7 +118,9 @@ impl Process {
     pub async fn run(self) -> Result<(), Problem> {
         let ended = self.supervisor.run(GRACE).await;
         self.stop.cancel();
-        ended.map_err(|died| Problem::new(died.to_string(), "autoreply", "See the log above; `autoreply doctor` says what is missing"))
+        ended.map_err(|died| {
+            Problem::new(died.to_string(), "autoreply", "See the log above; `autoreply doctor` says what is missing")
+        })
     }
 }
 
@@ -124,6 +130,10 @@ impl Process {
 /// It cannot be made.
 pub fn private_directory(path: &Path) -> Result<(), Problem> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
-        Problem::new(format!("the directory cannot be made ({error})"), path.display().to_string(), "Make it, or name another one in the settings")
+        Problem::new(
+            format!("the directory cannot be made ({error})"),
+            path.display().to_string(),
+            "Make it, or name another one in the settings",
+        )
     })
 }

@@ -215,7 +215,14 @@ mod tests {
 
     fn window(application: &str, title: &str) -> WindowInfo {
         let rect = Rect { x: 0, y: 0, width: 760, height: 560 };
-        WindowInfo { id: WindowId(1), application: application.into(), title: title.into(), pid: None, rect, hidden: false }
+        WindowInfo {
+            id: WindowId(1),
+            application: application.into(),
+            title: title.into(),
+            pid: None,
+            rect,
+            hidden: false,
+        }
     }
 
     fn answer(refused: Vec<(WindowInfo, String)>, others: Vec<WindowInfo>) -> String {

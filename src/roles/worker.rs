@@ -45,7 +45,10 @@ impl Running {
 ///
 /// # Errors
 /// The section does not fit, or the ledger cannot be opened.
-pub async fn open_ledger(context: &Context, clock: Arc<dyn Clock>) -> Result<(SqliteLedger, ledger::Settings), Problem> {
+pub async fn open_ledger(
+    context: &Context,
+    clock: Arc<dyn Clock>,
+) -> Result<(SqliteLedger, ledger::Settings), Problem> {
     let settings: ledger::Settings = context.layers.section("ledger")?;
     settings.check()?;
     let path = ledger_path(context, &settings)?;
@@ -60,7 +63,11 @@ pub async fn open_ledger(context: &Context, clock: Arc<dyn Clock>) -> Result<(Sq
 }
 
 fn ledger_path(context: &Context, settings: &ledger::Settings) -> Result<PathBuf, Problem> {
-    if settings.path.as_os_str().is_empty() { Ok(context.data_dir()?.join("ledger.sqlite")) } else { Ok(settings.path.clone()) }
+    if settings.path.as_os_str().is_empty() {
+        Ok(context.data_dir()?.join("ledger.sqlite"))
+    } else {
+        Ok(settings.path.clone())
+    }
 }
 
 /// Starts the worker's tasks under `supervisor`.
@@ -128,17 +135,17 @@ pub async fn start(
 }
 
 fn first(problems: &[Problem]) -> Problem {
-    problems.first().cloned().unwrap_or_else(|| Problem::new("the chain cannot be built", "[generation]", "See config.default.toml"))
+    problems
+        .first()
+        .cloned()
+        .unwrap_or_else(|| Problem::new("the chain cannot be built", "[generation]", "See config.default.toml"))
 }
 
 /// The keys that the providers need, from where the settings say.
 ///
 /// # Errors
 /// A key is not where the settings say.
-pub fn secrets(
-    context: &Context,
-    settings: &generation::Settings,
-) -> Result<BTreeMap<String, SecretString>, Problem> {
+pub fn secrets(context: &Context, settings: &generation::Settings) -> Result<BTreeMap<String, SecretString>, Problem> {
     settings.secrets().into_iter().map(|(provider, reference)| Ok((provider, secret(context, reference)?))).collect()
 }
 
@@ -151,15 +158,15 @@ fn secret(context: &Context, reference: SecretReference) -> Result<SecretString,
                 "Set it, or name another variable or a file in the provider's settings",
             )
         }),
-        SecretReference::File(path) => std::fs::read_to_string(&path)
-            .map(|text| SecretString::from(text.trim()))
-            .map_err(|error| {
+        SecretReference::File(path) => {
+            std::fs::read_to_string(&path).map(|text| SecretString::from(text.trim())).map_err(|error| {
                 Problem::new(
                     format!("the key of a model cannot be read ({error})"),
                     path.clone(),
                     "Write the key into that file, readable by you alone",
                 )
-            }),
+            })
+        }
     }
 }
 

@@ -143,8 +143,14 @@ fn paint_legend(canvas: &mut Canvas, width: u32) {
     canvas.fill(Rect { x: 0, y: 0, width, height: STRIP - 8 }, [255; 3]);
     let mut x = SPACE;
     let words = [
-        (PANE, "pane"), (RULE, "names / text"), (ROW, "row"), (OTHER, "other's"), (OWN, "own"), (SYSTEM, "system"),
-        (UNKNOWN, "whose?"), (DOUBTFUL, "doubtful text"),
+        (PANE, "pane"),
+        (RULE, "names / text"),
+        (ROW, "row"),
+        (OTHER, "other's"),
+        (OWN, "own"),
+        (SYSTEM, "system"),
+        (UNKNOWN, "whose?"),
+        (DOUBTFUL, "doubtful text"),
     ];
     for (colour, word) in words {
         canvas.fill(Rect { x: x as i32, y: 11, width: 10, height: 10 }, colour);
@@ -175,7 +181,9 @@ impl Seen {
         let said = format!(
             "{} on {}: {} > {}",
             if conversation.kind == ConversationKind::Group { "group" } else { "direct" },
-            conversation.network, conversation.account, conversation.peer
+            conversation.network,
+            conversation.account,
+            conversation.peer
         );
         canvas.fill(Rect { x: 0, y: top as i32, width, height: STRIP - 4 }, DARK);
         canvas.write(left, top as i32 + 6, 1, &fitting(&self.matched.window.title, width - 2 * SPACE, 1), [255; 3]);
@@ -255,14 +263,21 @@ fn grown(area: Rect, pane: Rect, margin: u32) -> Rect {
 /// The file cannot be written.
 pub fn save(frame: &Frame, path: &Path) -> Result<(), Problem> {
     let rgb: Vec<u8> = frame.rgbx.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
-    image::save_buffer_with_format(path, &rgb, frame.width, frame.height, image::ColorType::Rgb8, image::ImageFormat::Png)
-        .map_err(|error| {
-            Problem::new(
-                format!("the picture cannot be written ({error})"),
-                path.display().to_string(),
-                "Name a file in a directory that is there and may be written with --picture",
-            )
-        })
+    image::save_buffer_with_format(
+        path,
+        &rgb,
+        frame.width,
+        frame.height,
+        image::ColorType::Rgb8,
+        image::ImageFormat::Png,
+    )
+    .map_err(|error| {
+        Problem::new(
+            format!("the picture cannot be written ({error})"),
+            path.display().to_string(),
+            "Name a file in a directory that is there and may be written with --picture",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -312,7 +327,14 @@ mod tests {
 
     fn window(id: u32, application: &str, title: &str) -> WindowInfo {
         let rect = Rect { x: 0, y: 0, width: 400, height: 200 };
-        WindowInfo { id: WindowId(id), application: application.into(), title: title.into(), pid: None, rect, hidden: false }
+        WindowInfo {
+            id: WindowId(id),
+            application: application.into(),
+            title: title.into(),
+            pid: None,
+            rect,
+            hidden: false,
+        }
     }
 
     fn pixels() -> Frame {

@@ -43,11 +43,7 @@ pub struct Matches {
 ///
 /// # Errors
 /// A profile is for it, but it must not be read or typed into.
-pub fn recognise(
-    window: &WindowInfo,
-    profiles: &[Profile],
-    own_names: &[String],
-) -> Option<Result<Match, Mismatch>> {
+pub fn recognise(window: &WindowInfo, profiles: &[Profile], own_names: &[String]) -> Option<Result<Match, Mismatch>> {
     let (at, profile, rule, groups) = profiles.iter().enumerate().find_map(|(at, profile)| {
         let is_application = profile.application.is_match(&window.application);
         let mut rules = profile.windows.iter().filter(|_| is_application);
@@ -142,7 +138,8 @@ mod tests {
             window(3, "Hexchat", "HexChat: Preferences"),
             window(4, "Hexchat", "bot @ LocalTest / #test (+nt) - HexChat"),
         ]);
-        let peers: Vec<_> = all.matched.iter().map(|matched| (matched.window.id.0, matched.conversation.peer.as_str())).collect();
+        let peers: Vec<_> =
+            all.matched.iter().map(|matched| (matched.window.id.0, matched.conversation.peer.as_str())).collect();
         assert!(peers.contains(&(1, "alice")) && peers.contains(&(4, "#test")) && peers.len() == 2, "{peers:?}");
         let group = all.matched.iter().find(|matched| matched.window.id.0 == 4).unwrap();
         assert_eq!((group.conversation.account.as_str(), group.conversation.network.as_str()), ("bot", "LocalTest"));
@@ -154,7 +151,11 @@ mod tests {
         let title = "Dialog with alice @ LocalTest - HexChat";
         let mut hidden = window(2, "Hexchat", title);
         hidden.hidden = true;
-        let all = found(&[window(1, "Hexchat", title), hidden, window(3, "Hexchat", "Dialog with bob @ LocalTest - HexChat")]);
+        let all = found(&[
+            window(1, "Hexchat", title),
+            hidden,
+            window(3, "Hexchat", "Dialog with bob @ LocalTest - HexChat"),
+        ]);
         assert_eq!(all.matched.len(), 1);
         assert_eq!(all.refused.iter().map(|refused| refused.window.0).collect::<Vec<_>>(), [1, 2]);
         let alice = Conversation::new("hexchat", "LocalTest", "me", "alice", crate::contract::ConversationKind::Direct);

@@ -99,7 +99,8 @@ impl Ink {
     /// if there is something in nearly all of its rows; rules are often faint, so any distance from the background counts.
     pub fn rules(&self) -> Vec<(u32, u32)> {
         let needed = (self.height as f32 * RULE_SHARE) as u32;
-        let is_rule = |x: u32| self.height >= 20 && (0..self.height).filter(|y| self.at(x, *y) >= 16).count() as u32 >= needed;
+        let is_rule =
+            |x: u32| self.height >= 20 && (0..self.height).filter(|y| self.at(x, *y) >= 16).count() as u32 >= needed;
         runs((0..self.width).map(is_rule))
     }
 
@@ -118,7 +119,8 @@ impl Ink {
     /// they are not higher than the pane's usual row: tall glyphs of two rows may nearly touch.
     pub fn text_rows(&self) -> Vec<(u32, u32)> {
         let inked = runs((0..self.height).map(|y| (0..self.width).any(|x| self.has_ink(x, y))));
-        let mut heights: Vec<u32> = inked.iter().map(|(top, bottom)| bottom - top).filter(|height| *height >= 8).collect();
+        let mut heights: Vec<u32> =
+            inked.iter().map(|(top, bottom)| bottom - top).filter(|height| *height >= 8).collect();
         heights.sort_unstable();
         let usual = heights.get(heights.len() / 2).map_or(u32::MAX, |height| height + 2);
         let mut rows: Vec<(u32, u32)> = Vec::new();

@@ -9,8 +9,10 @@ use crate::contract::ConversationKind;
 use crate::error::Problem;
 
 /// The profiles that come with the program, by name.
-const BUILT_IN: [(&str, &str); 2] =
-    [("hexchat", include_str!("../../profiles/hexchat.toml")), ("template", include_str!("../../profiles/template.toml"))];
+const BUILT_IN: [(&str, &str); 2] = [
+    ("hexchat", include_str!("../../profiles/hexchat.toml")),
+    ("template", include_str!("../../profiles/template.toml")),
+];
 
 /// A profile that has been checked.
 #[derive(Debug, Clone)]
@@ -210,7 +212,11 @@ impl RawProfile {
             return Err(wrong("name", format!("{:?} is no profile name", self.name), "Use 1 to 64 of a-z 0-9 -"));
         }
         if self.windows.is_empty() {
-            return Err(wrong("windows", "there is no window".into(), "Add a [[windows]] table with a title and a pane"));
+            return Err(wrong(
+                "windows",
+                "there is no window".into(),
+                "Add a [[windows]] table with a title and a pane",
+            ));
         }
         for (key, value, from, to) in [
             ("ocr.scale", f64::from(self.ocr.scale), 1.0, 6.0),
@@ -225,7 +231,11 @@ impl RawProfile {
             }
         }
         if self.ocr.scale == self.ocr.second_scale {
-            return Err(wrong("ocr.second_scale", "the second look is the first".into(), "Use another scale than ocr.scale"));
+            return Err(wrong(
+                "ocr.second_scale",
+                "the second look is the first".into(),
+                "Use another scale than ocr.scale",
+            ));
         }
         let windows = self.windows.into_iter().enumerate();
         Ok(Profile {
@@ -288,7 +298,8 @@ mod tests {
     #[test]
     fn errors_name_the_place_and_the_remedy() {
         let text = built_in("hexchat").unwrap();
-        let problem = |from: &str, to: &str| Profile::parse(text.replace(from, to).as_bytes(), "p.toml").unwrap_err().to_string();
+        let problem =
+            |from: &str, to: &str| Profile::parse(text.replace(from, to).as_bytes(), "p.toml").unwrap_err().to_string();
         assert!(problem("scale = 3", "scale = 30").contains("p.toml, key ocr.scale"));
         assert!(problem("(?<sender>", "(?<who>").contains("(?<sender>...)"));
         assert!(problem("gain = 1.8", "gian = 1.8").contains("p.toml, line"));

@@ -187,7 +187,11 @@ impl PaneReader {
             (Some(own), None) => (own.clone(), Cue::Own, false),
             (None, Some(peer)) => (peer.clone(), Cue::Other, false),
             (None, None) if is_system => (read.to_owned(), Cue::System, false),
-            (None, None) => (read.to_owned(), if self.names.peer.is_some() { Cue::Unknown } else { Cue::Other }, self.names.peer.is_some()),
+            (None, None) => (
+                read.to_owned(),
+                if self.names.peer.is_some() { Cue::Unknown } else { Cue::Other },
+                self.names.peer.is_some(),
+            ),
         };
         Some(Header { stamp, sender, cue, doubtful })
     }
@@ -271,7 +275,19 @@ fn digits(stamp: &str) -> String {
 
 /// A name in the form in which misread letters fall together.
 fn fold(name: &str) -> String {
-    name.to_lowercase().replace("rn", "m").chars().map(|mark| if matches!(mark, '1' | '|' | 'i') { 'l' } else if mark == '0' { 'o' } else { mark }).collect()
+    name.to_lowercase()
+        .replace("rn", "m")
+        .chars()
+        .map(|mark| {
+            if matches!(mark, '1' | '|' | 'i') {
+                'l'
+            } else if mark == '0' {
+                'o'
+            } else {
+                mark
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]

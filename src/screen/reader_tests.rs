@@ -59,11 +59,13 @@ fn plain_lines_are_read_and_trusted() {
     lines.extend(beside(&carol, PLAIN.lines().skip(20)));
     assert!(lines.iter().all(|(line, _)| line.cue == Cue::Other && line.stamp.as_deref() == Some("06:15:07")));
     let trusted: Vec<_> = lines.iter().filter(|(line, _)| !line.doubtful).collect();
-    let doubted: Vec<_> = lines.iter().filter(|(line, _)| line.doubtful).map(|(line, text)| (&line.text, text)).collect();
+    let doubted: Vec<_> =
+        lines.iter().filter(|(line, _)| line.doubtful).map(|(line, text)| (&line.text, text)).collect();
     assert!(trusted.len() >= 36, "only {} of 40 are trusted; doubted: {doubted:?}", trusted.len());
     let total: usize = trusted.iter().map(|(_, text)| text.chars().count()).sum();
     let wrong: usize = trusted.iter().map(|(line, text)| strsim::levenshtein(&line.text, text)).sum();
-    let misread: Vec<_> = trusted.iter().filter(|(line, text)| line.text != *text).map(|(line, text)| (&line.text, text)).collect();
+    let misread: Vec<_> =
+        trusted.iter().filter(|(line, text)| line.text != *text).map(|(line, text)| (&line.text, text)).collect();
     println!("trusted {} of 40, {wrong} of {total} characters wrong: {misread:?}; doubted: {doubted:?}", trusted.len());
     assert!(wrong * 100 <= total * 3, "{wrong} of {total} characters are wrong: {misread:?}");
 }
@@ -73,7 +75,12 @@ fn what_the_language_has_not_is_doubted() {
     let odd = look("odd");
     let is_picture = |mark: char| ('\u{2600}'..='\u{27bf}').contains(&mark) || mark >= '\u{3000}';
     for (line, text) in beside(&odd, ODD.lines()) {
-        println!("{} {:.2} {text:?} -> {:?}", if line.doubtful { "doubted" } else { "trusted" }, line.confidence, line.text);
+        println!(
+            "{} {:.2} {text:?} -> {:?}",
+            if line.doubtful { "doubted" } else { "trusted" },
+            line.confidence,
+            line.text
+        );
         assert!(line.doubtful || !text.chars().any(is_picture), "{text:?} is trusted as {:?}", line.text);
     }
 }
@@ -82,7 +89,10 @@ fn what_the_language_has_not_is_doubted() {
 fn wrapped_rows_are_one_line_and_own_lines_are_known() {
     let alice = look("alice");
     let [hello, odd, long, own] = alice.lines.as_slice() else { panic!("{:?}", alice.lines) };
-    assert_eq!((hello.text.as_str(), hello.cue, hello.doubtful), ("hello there, are you open on Saturday?", Cue::Other, false));
+    assert_eq!(
+        (hello.text.as_str(), hello.cue, hello.doubtful),
+        ("hello there, are you open on Saturday?", Cue::Other, false)
+    );
     assert!(odd.doubtful);
     let whole = "I'll be there at 5 pm, ok? This is a rather long line which should wrap around at the edge of the pane \
                  because it is longer than the width";
@@ -90,7 +100,10 @@ fn wrapped_rows_are_one_line_and_own_lines_are_known() {
     assert_eq!((long.text.to_lowercase(), long.stamp.as_deref()), (whole.to_lowercase(), Some("06:06:00")));
     assert!(!long.doubtful && long.cue == Cue::Other);
     assert!(long.bottom - long.top > 40, "three rows high");
-    assert_eq!((own.text.as_str(), own.cue, own.sender.as_deref()), ("hello I am the person", Cue::Own, Some("autobot")));
+    assert_eq!(
+        (own.text.as_str(), own.cue, own.sender.as_deref()),
+        ("hello I am the person", Cue::Own, Some("autobot"))
+    );
 }
 
 #[test]

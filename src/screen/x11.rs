@@ -97,8 +97,7 @@ impl X11 {
             ))
         })?;
         let screen = &connection.setup().roots[number];
-        let (root, depth, lsb) =
-            (screen.root, screen.root_depth, u8::from(connection.setup().image_byte_order) == 0);
+        let (root, depth, lsb) = (screen.root, screen.root_depth, u8::from(connection.setup().image_byte_order) == 0);
         if !matches!(depth, 24 | 32) || !lsb {
             return Err(ScreenError::Unavailable(Problem::new(
                 format!("its pixels have a form that is not supported (depth {depth}, little endian: {lsb})"),
@@ -320,7 +319,8 @@ impl WindowSystem for X11 {
         // A window manager ignores what asks for a window that has gone: say so at once.
         self.connection.get_geometry(id.0).map_err(lost)?.reply().map_err(|error| of_window(id.0, error))?;
         // Source 2: a pager, that is, on behalf of a person; window managers do not refuse it.
-        let message = ClientMessageEvent::new(32, id.0, self.atoms._NET_ACTIVE_WINDOW, [2, x11rb::CURRENT_TIME, 0, 0, 0]);
+        let message =
+            ClientMessageEvent::new(32, id.0, self.atoms._NET_ACTIVE_WINDOW, [2, x11rb::CURRENT_TIME, 0, 0, 0]);
         let mask = EventMask::SUBSTRUCTURE_REDIRECT | EventMask::SUBSTRUCTURE_NOTIFY;
         self.connection.send_event(false, self.root, mask, message).map_err(lost)?;
         self.connection.flush().map_err(lost)?;
@@ -373,7 +373,9 @@ fn of_window(window: Window, error: x11rb::errors::ReplyError) -> ScreenError {
             ScreenError::Gone(WindowId(window))
         }
         x11rb::errors::ReplyError::X11Error(refusal) if refusal.error_kind == ErrorKind::Match => {
-            ScreenError::Connection(format!("window {window:#x} is minimised or on another desktop and has no pixels now"))
+            ScreenError::Connection(format!(
+                "window {window:#x} is minimised or on another desktop and has no pixels now"
+            ))
         }
         _ => answer(error),
     }
@@ -416,13 +418,17 @@ mod tests {
                 let values = CreateWindowAux::new().background_pixel(colour);
                 let class = WindowClass::INPUT_OUTPUT;
                 client.create_window(24, id, root, 10, 20, 50, 40, 0, class, x11rb::COPY_FROM_PARENT, &values).unwrap();
-                client.change_property8(PropMode::REPLACE, id, AtomEnum::WM_CLASS, AtomEnum::STRING, b"chat\0Chat\0").unwrap();
+                client
+                    .change_property8(PropMode::REPLACE, id, AtomEnum::WM_CLASS, AtomEnum::STRING, b"chat\0Chat\0")
+                    .unwrap();
                 client.change_property8(PropMode::REPLACE, id, AtomEnum::WM_NAME, AtomEnum::STRING, b"Dialog").unwrap();
                 client.map_window(id).unwrap();
                 id
             });
             let atoms = Atoms::new(&client).unwrap().reply().unwrap();
-            for (name, windows) in [(atoms._NET_SUPPORTING_WM_CHECK, &[above][..]), (atoms._NET_CLIENT_LIST, &[below, above])] {
+            for (name, windows) in
+                [(atoms._NET_SUPPORTING_WM_CHECK, &[above][..]), (atoms._NET_CLIENT_LIST, &[below, above])]
+            {
                 client.change_property32(PropMode::REPLACE, root, name, AtomEnum::WINDOW, windows).unwrap();
             }
             let scene = Self { client, below, above, server };

@@ -34,10 +34,7 @@ impl Layers {
     ///
     /// # Errors
     /// The first thing that is wrong: what, in which file and line or variable, and what to write instead.
-    pub fn load(
-        file: Option<&Path>,
-        environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, Problem> {
+    pub fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Problem> {
         let defaults: Table = parse(DEFAULTS, "config.default.toml")?;
         let mut layers = Self { merged: defaults.clone(), origins: BTreeMap::new() };
         if let Some(path) = file {
@@ -61,11 +58,7 @@ impl Layers {
     /// Not UTF-8, not TOML, or a key that does not exist.
     fn apply_file(&mut self, defaults: &Table, bytes: &[u8], place: &str) -> Result<(), Problem> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
-            Problem::new(
-                format!("byte {} is not UTF-8", error.valid_up_to()),
-                place,
-                "Save the file as UTF-8 text",
-            )
+            Problem::new(format!("byte {} is not UTF-8", error.valid_up_to()), place, "Save the file as UTF-8 text")
         })?;
         let layer = parse(text, place)?;
         check_keys(defaults, &layer, "", place)?;
@@ -79,9 +72,8 @@ impl Layers {
         if path.len() < 2 || path.iter().any(String::is_empty) {
             return Err(Problem::new("it names no setting", place, "Write AUTOREPLY__SECTION__KEY"));
         }
-        let mut layer = path.iter().rev().fold(typed(value), |inner, key| {
-            Value::Table(Table::from_iter([(key.clone(), inner)]))
-        });
+        let mut layer =
+            path.iter().rev().fold(typed(value), |inner, key| Value::Table(Table::from_iter([(key.clone(), inner)])));
         // A number or a truth value in a place where the default is a text stays a text.
         if let (Some(Value::String(_)), Value::Table(table)) = (lookup(defaults, &path), &mut layer) {
             set(table, &path, Value::String(value.to_owned()));
@@ -122,7 +114,9 @@ impl Layers {
     pub fn origin(&self, key: &str) -> &str {
         self.origins
             .iter()
-            .filter(|(set, _)| key == set.as_str() || key.starts_with(&format!("{set}.")) || set.starts_with(&format!("{key}.")))
+            .filter(|(set, _)| {
+                key == set.as_str() || key.starts_with(&format!("{set}.")) || set.starts_with(&format!("{key}."))
+            })
             .max_by_key(|(set, _)| set.len())
             .map_or("config.default.toml", |(_, origin)| origin)
     }
@@ -150,7 +144,9 @@ impl Layers {
 /// The environment of this process; a variable that is not UTF-8 is left out. Roles hand on what a room needs.
 #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// Where the settings file is looked for when none is named: `$XDG_CONFIG_HOME/autoreply/config.toml`.

@@ -33,7 +33,10 @@ fn later_layers_win_and_a_wrong_type_names_the_layer() {
 fn an_unknown_key_names_the_place_and_the_nearest_key() {
     let (defaults, mut layers) = sample();
     let problem = layers.apply_file(&defaults, b"[sample]\npol_ms = 5\n", "my.toml").unwrap_err().to_string();
-    assert!(problem.contains("my.toml") && problem.contains("sample.pol_ms") && problem.contains("sample.poll_ms"), "{problem}");
+    assert!(
+        problem.contains("my.toml") && problem.contains("sample.pol_ms") && problem.contains("sample.poll_ms"),
+        "{problem}"
+    );
     let problem = layers.apply_variable(&defaults, "AUTOREPLY__SAMPLE__NAM", "x").unwrap_err().to_string();
     assert!(problem.contains("AUTOREPLY__SAMPLE__NAM") && problem.contains("sample.name"), "{problem}");
 }

@@ -117,7 +117,10 @@ pub fn differences(act: &Act) -> Vec<String> {
     }
     let effects: Vec<&str> = act.turns.iter().map(|turn| turn.effect.as_deref().unwrap_or("none")).collect();
     if effects != scene.effects {
-        found.push(format!("the turns of {} should have ended as {:?} and ended as {effects:?}", scene.nick, scene.effects));
+        found.push(format!(
+            "the turns of {} should have ended as {:?} and ended as {effects:?}",
+            scene.nick, scene.effects
+        ));
     }
     found
 }

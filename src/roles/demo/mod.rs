@@ -101,7 +101,8 @@ fn prepare(directory: &Path) -> Result<PathBuf, Problem> {
         std::fs::remove_dir_all(&desk).map_err(failed)?;
     }
     std::fs::create_dir_all(&desk).map_err(failed)?;
-    std::fs::write(desk.join(MARKER), "A demo of autoreply made this directory; the next one wipes it.\n").map_err(failed)?;
+    std::fs::write(desk.join(MARKER), "A demo of autoreply made this directory; the next one wipes it.\n")
+        .map_err(failed)?;
     directory.canonicalize().map_err(failed)
 }
 

@@ -63,7 +63,11 @@ pub fn fault(fault: Fault) -> Problem {
 }
 
 fn io(what: &str, path: &Path, error: &std::io::Error) -> Problem {
-    Problem::new(format!("{what} failed ({error})"), path.display().to_string(), "Name another directory with --directory")
+    Problem::new(
+        format!("{what} failed ({error})"),
+        path.display().to_string(),
+        "Name another directory with --directory",
+    )
 }
 
 /// The settings of the demo; everything else is the default.
@@ -91,11 +95,13 @@ impl Stage {
         let place = directory.join("desk");
         let program = std::env::current_exe().map_err(|error| io("finding the own program", directory, &error))?;
         let (config_file, rules_file) = (directory.join("config.toml"), directory.join("rules.toml"));
-        let written = std::fs::write(&rules_file, rules()).and_then(|()| std::fs::write(&config_file, config(&rules_file)));
+        let written =
+            std::fs::write(&rules_file, rules()).and_then(|()| std::fs::write(&config_file, config(&rules_file)));
         written.map_err(|error| io("writing the settings", directory, &error))?;
         let desk = DeskPlan::new(&place).nick(ACCOUNT).screen(SCREEN.0, SCREEN.1).start().map_err(fault)?;
         let (display, logs) = (desk.display().to_owned(), desk.logs());
-        let sentinel = SentinelHandle::start(&program, &["rig", "sentinel"], &display, SENTINEL, &logs).map_err(fault)?;
+        let sentinel =
+            SentinelHandle::start(&program, &["rig", "sentinel"], &display, SENTINEL, &logs).map_err(fault)?;
         let person = Person::new(&display).map_err(fault)?;
         let peers = open_windows(&desk, &program)?;
         let log = directory.join("autoreply.log");
@@ -283,6 +289,7 @@ fn open_windows(desk: &Desk, program: &Path) -> Result<Vec<PeerHandle>, Problem>
     }
     let main = windows.find(desk.main_title()).map_err(fault)?;
     windows.place(main.id, 0, 2 * TILE.1, 1200, 160).map_err(fault)?;
-    Timeline.say(&format!("{} conversations are open in HexChat, each with a peer in a process of its own.", peers.len()));
+    Timeline
+        .say(&format!("{} conversations are open in HexChat, each with a peer in a process of its own.", peers.len()));
     Ok(peers)
 }

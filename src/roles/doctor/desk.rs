@@ -90,16 +90,22 @@ fn own_names(names: &[String]) -> Finding {
 fn chat_windows(windows: &[WindowInfo], profiles: &[Profile], names: &[String]) -> Vec<Finding> {
     const CHECK: &str = "chat windows";
     let found = matching::find(windows, profiles, names);
-    let mut findings: Vec<_> = found.refused.iter().map(|refusal| {
-        let title = windows.iter().find(|window| window.id == refusal.window).map_or("", |window| window.title.as_str());
-        let what = format!("{title:?} is not used: {}", refusal.reason);
-        Finding::problem(CHECK, what, "Mend that, or close the window; `autoreply profile check` shows more")
-    }).collect();
+    let mut findings: Vec<_> = found
+        .refused
+        .iter()
+        .map(|refusal| {
+            let title =
+                windows.iter().find(|window| window.id == refusal.window).map_or("", |window| window.title.as_str());
+            let what = format!("{title:?} is not used: {}", refusal.reason);
+            Finding::problem(CHECK, what, "Mend that, or close the window; `autoreply profile check` shows more")
+        })
+        .collect();
     let titles: Vec<_> = found.matched.iter().map(|matched| format!("{:?}", matched.window.title)).collect();
     if !titles.is_empty() {
         findings.push(Finding::ok(CHECK, titles.join(", ")));
     } else if findings.is_empty() {
-        let remedy = "Open a conversation in a window of its own; `autoreply profile check` says which windows are there";
+        let remedy =
+            "Open a conversation in a window of its own; `autoreply profile check` says which windows are there";
         findings.push(Finding::note(CHECK, "no window of the profiles in use is open", remedy));
     }
     findings
@@ -155,7 +161,14 @@ mod tests {
 
     fn window(id: u32, title: &str) -> WindowInfo {
         let rect = Rect { x: 0, y: 0, width: 760, height: 560 };
-        WindowInfo { id: WindowId(id), application: "Hexchat".into(), title: title.into(), pid: None, rect, hidden: false }
+        WindowInfo {
+            id: WindowId(id),
+            application: "Hexchat".into(),
+            title: title.into(),
+            pid: None,
+            rect,
+            hidden: false,
+        }
     }
 
     #[test]

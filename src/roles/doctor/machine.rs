@@ -99,7 +99,8 @@ pub(super) async fn running(context: &Context) -> Vec<Finding> {
         }
         Ok(health) => {
             let parts: Vec<_> = health.parts.iter().filter(|part| !part.ready).map(|part| part.name.as_str()).collect();
-            let what = format!("an autoreply ({}) runs on {place}, and is not ready: {}", health.role, parts.join(", "));
+            let what =
+                format!("an autoreply ({}) runs on {place}, and is not ready: {}", health.role, parts.join(", "));
             Finding::problem(CHECK, what, "Look at its log; these parts say there what they wait for")
         }
         Err(_) => Finding::note(CHECK, format!("none; the socket {place} is left over"), "The next start replaces it"),

@@ -11,7 +11,11 @@ fn context(home: &std::path::Path, more: &[(&str, &str)]) -> Context {
 }
 
 fn found<'a>(findings: &'a Findings, check: &str) -> &'a Finding {
-    findings.findings.iter().find(|finding| finding.check == check).unwrap_or_else(|| panic!("no {check}: {findings:#?}"))
+    findings
+        .findings
+        .iter()
+        .find(|finding| finding.check == check)
+        .unwrap_or_else(|| panic!("no {check}: {findings:#?}"))
 }
 
 #[cfg(feature = "desktop")]

@@ -180,7 +180,8 @@ async fn input_bottom(proxy: &AccessibleProxy<'_>, object: &ObjectRefOwned, bus:
     }
     let states = proxy.get_state().await.ok()?;
     let interfaces = proxy.get_interfaces().await.ok()?;
-    let usable = states.contains(State::Showing) && states.contains(State::Editable) && interfaces.contains(Interface::Text);
+    let usable =
+        states.contains(State::Showing) && states.contains(State::Editable) && interfaces.contains(Interface::Text);
     if !usable {
         return None;
     }
@@ -250,9 +251,8 @@ impl InputField {
     /// # Errors
     /// The box has gone or does not answer.
     pub async fn place(&self) -> Result<Option<Rect>, Problem> {
-        let extents = async {
-            component(&self.object, &self.connection).await?.get_extents(atspi::CoordType::Screen).await
-        };
+        let extents =
+            async { component(&self.object, &self.connection).await?.get_extents(atspi::CoordType::Screen).await };
         let (x, y, width, height) = within(extents).await?.map_err(|error| unreadable(&error))?;
         let (Ok(width), Ok(height)) = (u32::try_from(width), u32::try_from(height)) else { return Ok(None) };
         Ok((x > i32::MIN / 2 && y > i32::MIN / 2).then_some(Rect { x, y, width, height }))
@@ -260,7 +260,11 @@ impl InputField {
 
     async fn editable(&self) -> zbus::Result<EditableTextProxy<'_>> {
         let name = self.object.name().cloned().ok_or(zbus::Error::MissingParameter("bus name"))?;
-        EditableTextProxy::builder(&self.connection).destination(name)?.path(self.object.path().to_owned())?.build().await
+        EditableTextProxy::builder(&self.connection)
+            .destination(name)?
+            .path(self.object.path().to_owned())?
+            .build()
+            .await
     }
 
     /// Asks the application to give the box the keyboard; check with [`Self::focused`].

@@ -80,10 +80,18 @@ impl Tesseract {
 
 impl RowReader for Tesseract {
     fn read(&mut self, picture: &Grey) -> Result<Reading, Problem> {
-        let failed = |what: &str| Problem::new(format!("character recognition failed ({what})"), "tesseract", "Report this with the picture of `autoreply profile check`");
+        let failed = |what: &str| {
+            Problem::new(
+                format!("character recognition failed ({what})"),
+                "tesseract",
+                "Report this with the picture of `autoreply profile check`",
+            )
+        };
         let (width, height) = (i32::try_from(picture.width), i32::try_from(picture.height));
         let (Ok(width), Ok(height)) = (width, height) else { return Err(failed("the row is too large")) };
-        self.engine.set_image(&picture.pixels, width, height, 1, width).map_err(|_| failed("the picture was not taken"))?;
+        self.engine
+            .set_image(&picture.pixels, width, height, 1, width)
+            .map_err(|_| failed("the picture was not taken"))?;
         self.engine.recognize().map_err(|_| failed("the engine gave up"))?;
         let text = self.engine.get_utf8_text().map_err(|_| failed("there is no text"))?;
         let text = text.as_ref().to_string_lossy().trim().to_owned();
