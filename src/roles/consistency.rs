@@ -39,7 +39,8 @@ pub fn check(context: &Context) -> Result<(), Problem> {
     Ok(())
 }
 
-#[cfg(all(test, feature = "desktop", feature = "worker"))]
+#[cfg(test)]
+#[cfg(all(feature = "desktop", feature = "worker"))]
 mod tests {
     use super::*;
     use crate::roles::Environment;

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
+#[cfg(feature = "worker")]
+use crate::contract::Command;
+use crate::contract::ControlRecord;
 use crate::contract::codec::{Codec, Envelope, Incoming, Source};
 use crate::contract::wire::WireRecord;
-use crate::contract::{Command, ControlRecord, MessagesDetected, ReplyOutcome};
+#[cfg(feature = "desktop")]
+use crate::contract::{MessagesDetected, ReplyOutcome};
 use crate::error::Problem;
 use crate::retry::{self, Schedule};
 use crate::stream::{self, Connection, Gate, GateLimits, NotDone, Producer, Received, Verdict};
@@ -48,7 +51,8 @@ impl Outbound {
     /// Publishes a turn.
     ///
     /// # Errors
-    /// Why the broker did not take it, as a sentence; so for all methods here.
+    /// Why the broker did not take it, as a sentence.
+    #[cfg(feature = "desktop")]
     pub async fn turn(&self, turn: &MessagesDetected) -> Result<(), String> {
         self.send(self.codec.encode_messages(turn, &self.envelope())).await
     }
@@ -56,32 +60,35 @@ impl Outbound {
     /// Publishes an outcome.
     ///
     /// # Errors
-    /// As for [`Self::turn`].
+    /// Why the broker did not take it, as a sentence.
+    #[cfg(feature = "desktop")]
     pub async fn outcome(&self, outcome: &ReplyOutcome) -> Result<(), String> {
         self.send(self.codec.encode_outcome(outcome, &self.envelope())).await
+    }
+
+    /// Publishes a command.
+    ///
+    /// # Errors
+    /// Why the broker did not take it, as a sentence.
+    #[cfg(feature = "worker")]
+    pub async fn command(&self, command: &Command) -> Result<(), String> {
+        self.send(self.codec.encode_command(command, &self.envelope())).await
     }
 
     /// Publishes a control.
     ///
     /// # Errors
-    /// As for [`Self::turn`].
+    /// Why the broker did not take it, as a sentence.
     pub async fn control(&self, control: &ControlRecord) -> Result<(), String> {
         self.send(self.codec.encode_control(control, &self.envelope())).await
     }
 
     /// Waits until everything that was published is with the broker.
+    #[cfg(feature = "desktop")]
     pub async fn flush(&self, within: Duration) {
         if let Err(error) = self.producer.flush(within).await {
             tracing::warn!(%error, "records were still on their way at the end; they will be published again");
         }
-    }
-}
-
-#[cfg(feature = "worker")]
-#[async_trait]
-impl crate::saga::Commands for Outbound {
-    async fn publish(&self, command: &Command) -> Result<(), crate::saga::CommandsError> {
-        self.send(self.codec.encode_command(command, &self.envelope())).await.map_err(crate::saga::CommandsError)
     }
 }
 

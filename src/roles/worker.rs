@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use secrecy::SecretString;
 
 use super::wiring::{Inbound, Outbound, stream_problem};
 use super::{Context, process};
 use crate::clock::Clock;
+use crate::contract::Command;
 use crate::contract::codec::{Incoming, Source};
 use crate::contract::wire::topic;
 use crate::error::{Class, Classified as _, Problem};
@@ -38,6 +40,13 @@ impl Running {
     pub async fn finish(self) {
         self.worker.drain(DRAIN).await;
         self.ledger.close().await;
+    }
+}
+
+#[async_trait]
+impl saga::Commands for Outbound {
+    async fn publish(&self, command: &Command) -> Result<(), saga::CommandsError> {
+        self.command(command).await.map_err(saga::CommandsError)
     }
 }
 
