@@ -496,15 +496,18 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_once_for_each_time_it_is_asked() {
+    fn a_change_is_told_and_then_there_is_rest() {
         let scene = Scene::new();
         let mut x11 = scene.connect();
         x11.watch(WindowId(scene.above)).unwrap();
-        x11.wait_change(Duration::from_millis(100)).unwrap();
-        assert_eq!(x11.wait_change(Duration::from_millis(50)).unwrap(), []);
+        // The server may tell one painting in several parts, but it must come to an end by itself.
+        let come_to_rest =
+            |x11: &mut X11| (0..50).any(|_| x11.wait_change(Duration::from_millis(100)).unwrap().is_empty());
+        assert!(come_to_rest(&mut x11));
         for _ in 0..2 {
             scene.repaint(scene.above);
-            assert_eq!(x11.wait_change(Duration::from_secs(2)).unwrap(), [WindowId(scene.above)]);
+            assert_eq!(x11.wait_change(Duration::from_secs(5)).unwrap(), [WindowId(scene.above)]);
+            assert!(come_to_rest(&mut x11));
         }
     }
 
