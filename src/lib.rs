@@ -47,3 +47,6 @@ pub mod control;
 pub mod roles;
 
 pub mod cli;
+
+#[cfg(any(test, feature = "failpoints"))]
+pub mod testing;

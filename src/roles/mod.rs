@@ -17,6 +17,8 @@ mod observed;
 mod process;
 #[cfg(feature = "desktop")]
 pub mod profile;
+#[cfg(feature = "desktop")]
+pub mod relay;
 #[cfg(all(feature = "desktop", feature = "worker"))]
 pub mod run;
 pub mod sagas;
@@ -25,7 +27,7 @@ pub mod settings;
 pub mod watchdog;
 #[cfg(feature = "desktop")]
 mod watching;
-mod wiring;
+pub mod wiring;
 #[cfg(feature = "worker")]
 pub mod worker;
 

@@ -1,0 +1,3 @@
+//! Puts autoreply under load and under faults, and checks from outside what came of it.
+
+pub mod facts;
