@@ -19,7 +19,7 @@ use crate::generation::{self, SecretReference};
 use crate::ledger::{self, SqliteLedger};
 use crate::lifecycle::Supervisor;
 use crate::limits::{self, InProcessLimits, InProcessMemory};
-use crate::saga::{self, Ledger as _, LedgerError, Ports, Worker};
+use crate::saga::{self, Ledger, LedgerError, Ports, Worker};
 use crate::stream::{self, Batch, Connection, NotDone};
 use crate::telemetry::Metrics;
 
@@ -32,7 +32,7 @@ pub struct Running {
     /// The worker.
     pub worker: Worker,
     /// Its ledger.
-    pub ledger: SqliteLedger,
+    pub ledger: Arc<dyn Ledger>,
 }
 
 impl Running {
@@ -57,7 +57,7 @@ impl saga::Commands for Outbound {
 pub async fn open_ledger(
     context: &Context,
     clock: Arc<dyn Clock>,
-) -> Result<(SqliteLedger, ledger::Settings), Problem> {
+) -> Result<(Arc<dyn Ledger>, ledger::Settings), Problem> {
     let settings: ledger::Settings = context.layers.section("ledger")?;
     settings.check()?;
     let path = ledger_path(context, &settings)?;
@@ -68,7 +68,7 @@ pub async fn open_ledger(
         LedgerError::Storage(problem) => problem,
         LedgerError::Unavailable(why) => Problem::new(why, path.display().to_string(), "Try again"),
     })?;
-    Ok((ledger, settings))
+    Ok((Arc::new(ledger), settings))
 }
 
 fn ledger_path(context: &Context, settings: &ledger::Settings) -> Result<PathBuf, Problem> {
@@ -103,7 +103,7 @@ pub async fn start(
     let name = format!("worker-{}", std::process::id());
     let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone());
     let ports = Ports {
-        ledger: Arc::new(ledger.clone()),
+        ledger: ledger.clone(),
         generator: Arc::new(super::observed::Timed::new(chain, metrics.clone())),
         limits: Arc::new(InProcessLimits::new(&limits_settings)),
         memory: Arc::new(InProcessMemory::new(&limits_settings, clock.clone())),
