@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use crate::limits;
 use crate::saga::state::{Phase, State};
 use crate::saga::{Counts, Draft, DraftRequest, GenerationError, Generator};
 use crate::telemetry::Metrics;
@@ -30,6 +31,26 @@ impl<G: Generator> Generator for Timed<G> {
         let drafted = self.inner.draft(request, deadline).await;
         self.metrics.generation.observe(began.elapsed().as_secs_f64());
         drafted
+    }
+}
+
+/// How Redis does, in the metrics.
+pub struct SharedStore(Arc<Metrics>);
+
+impl SharedStore {
+    /// Told to `metrics`.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self(metrics)
+    }
+}
+
+impl limits::Observer for SharedStore {
+    fn shared(&self, is_there: bool) {
+        self.0.limits_local.set(if is_there { 0.0 } else { 1.0 });
+    }
+
+    fn fell_back(&self) {
+        self.0.limits_fallbacks.inc();
     }
 }
 

@@ -249,6 +249,10 @@ catalogue! {
     ocr: Histogram = "autoreply_ocr_seconds" [FINE_SECONDS];
     /// Size of the journal's files on disk.
     journal: Gauge = "autoreply_journal_bytes";
+    /// 1 while a Redis that was set is away and this worker keeps its own limits, otherwise 0.
+    limits_local: Gauge = "autoreply_limits_local";
+    /// Questions to Redis, about rates or memory, that this worker had to answer by itself.
+    limits_fallbacks: Counter = "autoreply_limits_fallbacks_total";
     /// Records that could not be read and were put aside.
     dead_letters: Counter = "autoreply_dead_letters_total";
     /// Always 1; the label says which version runs.
@@ -351,7 +355,7 @@ mod tests {
             let fits = match *kind {
                 "counter" => name.ends_with("_total"),
                 "histogram" => name.ends_with("_seconds") || name.ends_with("_bytes"),
-                _ => ["_bytes", "_seconds", "_info", "_open"].iter().any(|unit| name.ends_with(unit)),
+                _ => ["_bytes", "_seconds", "_info", "_open", "_local"].iter().any(|unit| name.ends_with(unit)),
             };
             assert!(fits, "{name} is a {kind} without its unit");
             if let Some((_, values)) = labels {
