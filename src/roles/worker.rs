@@ -228,7 +228,7 @@ async fn handle(worker: &Worker, inbound: &Inbound, metrics: &Metrics, batch: &B
     }
     if !outcomes.is_empty() {
         let (places, records): (Vec<_>, Vec<_>) = outcomes.into_iter().unzip();
-        records.iter().for_each(|outcome| metrics.replies.of(outcome.effect).inc());
+        records.iter().for_each(|outcome| metrics.replies.of(super::observed::outcome(outcome.effect)).inc());
         for refused in worker.on_outcomes(records).await.map_err(|error| not_done(&error))? {
             inbound.bury(&batch[places[refused.index]], &refused.why.to_string()).await?;
         }
