@@ -39,6 +39,11 @@ fn table(stub: &StubProcess, name: &str, extra: &str) -> String {
 
 /// The default settings with these models of the stub before the default chain's end.
 fn chain(stub: &StubProcess, models: &[&str], extra: &str) -> Chain {
+    chain_with(stub, models, extra, 3)
+}
+
+/// The same, with breakers that open after so many failures in a row.
+fn chain_with(stub: &StubProcess, models: &[&str], extra: &str, failures: u32) -> Chain {
     let mut all: toml::Table = toml::from_str(DEFAULTS).unwrap();
     let mut settings: Settings = all.remove("generation").unwrap().try_into().unwrap();
     for name in models {
@@ -46,7 +51,7 @@ fn chain(stub: &StubProcess, models: &[&str], extra: &str) -> Chain {
     }
     settings.chain = models.iter().map(|name| (*name).to_owned()).chain(["acknowledge".to_owned()]).collect();
     (settings.retry_initial_ms, settings.retry_max_ms) = (5, 50);
-    (settings.breaker_failures, settings.breaker_cool_down_ms) = (3, COOL_DOWN.as_millis() as u64);
+    (settings.breaker_failures, settings.breaker_cool_down_ms) = (failures, COOL_DOWN.as_millis() as u64);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     generation::build(&settings, &BTreeMap::new(), &clock).unwrap()
 }
@@ -144,7 +149,8 @@ async fn with_a_fifth_of_the_calls_failing_every_turn_gets_its_own_answer() {
     let latency = Latency::LogNormal { median_ms: 10, sigma: 0.5 };
     let flaky = Behaviour { shares, latency, retry_after_short_s: 0, ..Behaviour::default() };
     let stub = spawn(&Script { seed: 20_261_121, default: flaky, ..Script::default() });
-    let chain = chain(&stub, &["one", "two-v2"], "max_in_flight = 16");
+    // A breaker that opens for a fifth of failures would be another test.
+    let chain = chain_with(&stub, &["one", "two-v2"], "max_in_flight = 16", 8);
     let turns: Vec<DraftRequest> = (0..300).map(turn).collect();
     let mut by_model = 0;
     for (batch, some) in (0_u64..).zip(turns.chunks(50)) {

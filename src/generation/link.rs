@@ -12,7 +12,7 @@ use super::provider::{Provider, ProviderError, Reply};
 use crate::contract::Mode;
 use crate::saga::DraftRequest;
 
-/// A provider that was given less and did not answer has not failed: the turn came too late.
+/// A provider that its turn gave less and that did not answer has not failed: the turn came too late.
 const FAIR_TIME: Duration = Duration::from_millis(500);
 
 /// One provider of the chain with its breaker, its bulkhead and its ceiling.
@@ -178,7 +178,10 @@ impl Call {
         let result = answer.unwrap_or(Err(ProviderError::Timeout));
         let verdict = match &result {
             Ok(_) => Verdict::Well,
-            Err(ProviderError::Timeout) if self.began.elapsed() < FAIR_TIME => Verdict::Nothing,
+            // One that ended by the provider's own limit had all the time it was to have.
+            Err(ProviderError::Timeout) if self.began.elapsed() < FAIR_TIME && Instant::now() >= deadline => {
+                Verdict::Nothing
+            }
             Err(ProviderError::RateLimited { retry_after: Some(wait) }) if *wait > patience => {
                 Verdict::ToldToWait(*wait)
             }

@@ -344,6 +344,15 @@ async fn a_turn_that_comes_too_late_is_not_held_against_the_provider() {
     assert_eq!(hangs.resting(), ["a"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_provider_whose_own_limit_is_short_is_held_to_it() {
+    let (quick, calls) = chain(vec![("a", false, vec![Err(ProviderError::Timeout); 9])]);
+    for _ in 0..9 {
+        assert!(quick.draft(&request(&["?"]), within(5_000)).await.is_err());
+    }
+    assert_eq!((names(&calls).len(), quick.resting()), (3, vec!["a"]));
+}
+
 proptest! {
     #[test]
     fn shares_leave_something_for_everyone(ms in 1_u64..100_000, slow in 0_usize..10, instant: bool) {
