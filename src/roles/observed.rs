@@ -3,8 +3,13 @@
 use crate::contract::Effect;
 use crate::telemetry::metrics::Outcome;
 
+#[cfg(feature = "worker")]
+mod providers;
+
 #[cfg(feature = "desktop")]
 pub use desk::Executed;
+#[cfg(feature = "worker")]
+pub use providers::Providers;
 #[cfg(feature = "worker")]
 pub use work::{SharedStore, Timed, ledger_counts};
 
