@@ -4,10 +4,11 @@ use super::real::Real;
 use super::*;
 
 async fn the_way_of_a_letter(connection: &Connection) {
-    let garbage = |n: usize| WireRecord { headers: vec![("ce_type".to_owned(), vec![0xfe])], ..record(topic::MESSAGES, "k", n) };
+    let garbage =
+        |n: usize| WireRecord { headers: vec![("ce_type".to_owned(), vec![0xfe])], ..record(topic::MESSAGES, "k", n) };
     let letters = Letters::new(connection, PATIENCE);
     assert_eq!(letters.list(true, 10).await.unwrap(), []);
-    let mut running = Running::consume(connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut running = Running::consume(connection.consumer(&group(connection, "g"), &[topic::MESSAGES]).unwrap());
     for n in 0..3 {
         connection.producer().publish(garbage(n)).await.unwrap();
         let received = take(&mut running.inbox, 1).await.remove(0);

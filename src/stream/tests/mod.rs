@@ -3,8 +3,8 @@
 
 mod letters;
 mod real;
-mod renewed;
 mod rebalancing;
+mod renewed;
 mod security;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +35,11 @@ fn settings() -> Settings {
 
 fn open() -> Connection {
     Connection::open(&settings()).unwrap()
+}
+
+/// A group of its own for each test: on a real broker they share the coordinator.
+fn group(connection: &Connection, name: &str) -> String {
+    format!("{}-{name}", connection.settings().topic_prefix)
 }
 
 fn record(topic: &str, key: &str, number: usize) -> WireRecord {
@@ -141,7 +146,8 @@ async fn records_travel_unchanged_and_keys_keep_their_order() {
 }
 
 async fn records_travel(connection: &Connection) {
-    let mut running = Running::consume(connection.consumer("g", &[topic::MESSAGES, topic::OUTCOMES]).unwrap());
+    let mut running =
+        Running::consume(connection.consumer(&group(connection, "g"), &[topic::MESSAGES, topic::OUTCOMES]).unwrap());
     for round in 0..40 {
         for key in ["a", "b", "c"] {
             publish(connection, topic::MESSAGES, key, round..round + 1).await;
@@ -194,7 +200,7 @@ async fn a_batch_comes_again(connection: &Connection) {
         }
         std::future::ready(if refuse { Err(NotDone::Retry("not yet".to_owned())) } else { Ok(()) })
     };
-    let consumer = connection.consumer("g", &[topic::MESSAGES]).unwrap();
+    let consumer = connection.consumer(&group(connection, "g"), &[topic::MESSAGES]).unwrap();
     let more = async {
         tokio::time::sleep(Duration::from_millis(80)).await;
         publish(connection, topic::MESSAGES, "k", 30..60).await;
@@ -210,18 +216,18 @@ async fn a_batch_comes_again(connection: &Connection) {
 async fn the_position_is_kept_behind_what_is_done_and_only_that() {
     let connection = open();
     publish(&connection, topic::MESSAGES, "k", 0..5).await;
-    let mut first = Running::consume(connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut first = Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap());
     take(&mut first.inbox, 5).await;
-    assert!(connection.consumer("g", &[topic::MESSAGES]).is_err(), "one consumer a group");
+    assert!(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).is_err(), "one consumer a group");
     first.end().await.unwrap();
 
     publish(&connection, topic::MESSAGES, "k", 5..8).await;
-    let refusing = connection.consumer("g", &[topic::MESSAGES]).unwrap();
+    let refusing = connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap();
     let stopped = refusing.run(CancellationToken::new(), async |_| Err(NotDone::Stop("too many are bad".to_owned())));
     let error = tokio::time::timeout(PATIENCE, stopped).await.unwrap().unwrap_err();
     assert_eq!((error.why.as_str(), error.class), ("too many are bad", Class::Permanent));
 
-    let mut third = Running::consume(connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut third = Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap());
     let numbers: Vec<_> = take(&mut third.inbox, 3).await.iter().map(number).collect();
     assert_eq!(numbers, [5, 6, 7]);
     third.end().await.unwrap();
@@ -235,8 +241,8 @@ async fn groups_and_readers_do_not_disturb_each_other() {
 async fn groups_and_readers(connection: &Connection) {
     publish(connection, topic::COMMANDS, "desk-1", 0..3).await;
     publish(connection, topic::COMMANDS, "desk-2", 3..5).await;
-    let mut one = Running::consume(connection.consumer("one", &[topic::COMMANDS]).unwrap());
-    let mut two = Running::consume(connection.consumer("two", &[topic::COMMANDS]).unwrap());
+    let mut one = Running::consume(connection.consumer(&group(connection, "one"), &[topic::COMMANDS]).unwrap());
+    let mut two = Running::consume(connection.consumer(&group(connection, "two"), &[topic::COMMANDS]).unwrap());
     let mut desk = Running::read(connection.reader(topic::COMMANDS, b"desk-1", jiff::Timestamp::UNIX_EPOCH));
     for running in [&mut one, &mut two] {
         let numbers: BTreeSet<_> = take(&mut running.inbox, 5).await.iter().map(number).collect();
@@ -280,7 +286,7 @@ async fn a_stop_waits_for_a_call_that_runs_and_not_for_one_that_will_be_tried_ag
     publish(&connection, topic::MESSAGES, "k", 0..1).await;
     for (outcome, left) in [(Err(NotDone::Retry("away".to_owned())), 1), (Ok(()), 0)] {
         let (stop, began) = (CancellationToken::new(), CancellationToken::new());
-        let consumer = connection.consumer("g", &[topic::MESSAGES]).unwrap();
+        let consumer = connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap();
         let (tell, result) = (began.clone(), outcome.clone());
         let run = consumer.run(stop.clone(), move |_| {
             let (tell, result) = (tell.clone(), result.clone());
@@ -296,7 +302,7 @@ async fn a_stop_waits_for_a_call_that_runs_and_not_for_one_that_will_be_tried_ag
         };
         let (run, ()) = tokio::join!(tokio::time::timeout(Duration::from_secs(10), run), stopper);
         run.unwrap().unwrap();
-        let positions = connection.consumer("g", &[topic::MESSAGES]).unwrap();
+        let positions = connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap();
         let mut again = Running::consume(positions);
         let more = tokio::time::timeout(Duration::from_millis(500), again.inbox.recv()).await;
         assert_eq!(usize::from(more.is_ok()), left);
@@ -318,7 +324,7 @@ async fn garbage_goes_through_to_the_dead_letters_as_it_came() {
         payload: vec![1, 2, 0xff],
     };
     connection.producer().publish(garbage.clone()).await.unwrap();
-    let mut running = Running::consume(connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut running = Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap());
     let received = take(&mut running.inbox, 1).await.remove(0);
     assert_eq!(received.record, garbage);
     let error = connection.codec().decode(&received.record).unwrap_err();
@@ -337,7 +343,7 @@ async fn garbage_goes_through_to_the_dead_letters_as_it_came() {
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_thousand_records_arrive_once_each() {
     let connection = open();
-    let mut running = Running::consume(connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut running = Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap());
     let producer = connection.producer();
     let sent = futures::future::join_all(
         (0..20_000).map(|n| producer.publish(record(topic::MESSAGES, &format!("k{}", n % 97), n))),
@@ -365,7 +371,8 @@ async fn each_embedded_broker_has_an_id_of_its_own_and_errors_are_classified() {
 #[tokio::test(flavor = "multi_thread")]
 async fn latency_over_the_embedded_broker_is_measured() {
     let connection = open();
-    let mut running = Running::consume(connection.consumer("g", &[topic::MESSAGES, topic::OUTCOMES]).unwrap());
+    let mut running =
+        Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES, topic::OUTCOMES]).unwrap());
     publish(&connection, topic::MESSAGES, "k", 0..1).await;
     take(&mut running.inbox, 1).await;
     let mut taken = Vec::new();
@@ -388,11 +395,11 @@ async fn the_way_of_a_real_broker_commits_to_the_group_and_goes_on_behind_it() {
     real.client.insert("partition.assignment.strategy".to_owned(), "range".to_owned());
     let connection = Connection::open(&real).unwrap();
     publish(&connection, topic::MESSAGES, "k", 0..4).await;
-    let mut first = Running::consume(connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut first = Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap());
     take(&mut first.inbox, 4).await;
     first.end().await.unwrap();
     publish(&connection, topic::MESSAGES, "k", 4..6).await;
-    let mut second = Running::consume(connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut second = Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap());
     let numbers: Vec<_> = take(&mut second.inbox, 2).await.iter().map(number).collect();
     assert_eq!(numbers, [4, 5]);
     second.end().await.unwrap();

@@ -53,9 +53,9 @@ impl Real {
         }
     }
 
-    /// What `group` has committed of a topic.
-    pub(super) fn committed(&self, group: &str, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
-        let asking: BaseConsumer = self.connection.consumer_config(group).create().unwrap();
+    /// What a group has committed of a topic.
+    pub(super) fn committed(&self, name: &str, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
+        let asking: BaseConsumer = self.connection.consumer_config(&group(&self.connection, name)).create().unwrap();
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&self.connection.names().physical(topic), 0, partitions - 1);
         let committed = asking.committed_offsets(list, PATIENCE).unwrap();
@@ -127,7 +127,8 @@ async fn topics_are_applied_once_and_what_was_set_by_others_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_missing_is_waited_for() {
     let Some(real) = Real::with("a missing topic is waited for", &[]).await else { return };
-    let mut consumer = Running::consume(real.connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut consumer =
+        Running::consume(real.connection.consumer(&group(&real.connection, "g"), &[topic::MESSAGES]).unwrap());
     let mut reader = Running::read(real.connection.reader_all(topic::MESSAGES));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(consumer.tasks.try_join_next().is_none() && reader.tasks.try_join_next().is_none(), "both wait");
@@ -180,7 +181,7 @@ async fn the_lag_is_told_in_records_and_seconds_also_while_paused() {
     let Some(real) = Real::with("the lag is told", &[(topic::MESSAGES, 3)]).await else { return };
     let connection = &real.connection;
     publish(connection, topic::MESSAGES, "k", 0..4).await;
-    let consumer = connection.consumer("g", &[topic::MESSAGES]).unwrap();
+    let consumer = connection.consumer(&group(connection, "g"), &[topic::MESSAGES]).unwrap();
     let mut lag = consumer.lag();
     let (gate, stop) = (Arc::new(tokio::sync::Semaphore::new(0)), CancellationToken::new());
     let (waiting, mut tasks) = (gate.clone(), JoinSet::new());
@@ -209,7 +210,7 @@ async fn the_lag_is_told_in_records_and_seconds_also_while_paused() {
 
     // Somebody else goes on: what nobody has in hand counts from what is committed.
     publish(connection, topic::MESSAGES, "k", 9..11).await;
-    let refusing = connection.consumer("g", &[topic::MESSAGES]).unwrap();
+    let refusing = connection.consumer(&group(connection, "g"), &[topic::MESSAGES]).unwrap();
     let (mut lag, stop) = (refusing.lag(), CancellationToken::new());
     tasks.spawn(refusing.run(stop.clone(), async |_| Err(NotDone::Retry("not yet".to_owned()))));
     assert_eq!(total(&lag_of(&mut lag, |lag| lag.partitions.len() == 3 && total(lag) > 0).await), 2);

@@ -11,8 +11,8 @@ use super::*;
 /// What a consumer was given: batches of partition, offset, number.
 type Log = Arc<Mutex<Vec<Vec<(i32, i64, usize)>>>>;
 
-fn member(real: &Real, group: &str, log: &Log, work: Duration) -> (CancellationToken, JoinSet<Result<(), StreamError>>) {
-    let consumer = real.connection.consumer(group, &[topic::MESSAGES]).unwrap();
+fn member(real: &Real, name: &str, log: &Log, work: Duration) -> (CancellationToken, JoinSet<Result<(), StreamError>>) {
+    let consumer = real.connection.consumer(&group(&real.connection, name), &[topic::MESSAGES]).unwrap();
     let (stop, mut tasks, log) = (CancellationToken::new(), JoinSet::new(), log.clone());
     tasks.spawn(consumer.run(stop.clone(), move |batch| {
         let log = log.clone();
@@ -30,8 +30,8 @@ fn seen(log: &Log) -> BTreeSet<(i32, i64)> {
 }
 
 /// Nothing that was not handed to somebody lies below what is committed.
-fn commits_follow(real: &Real, group: &str, log: &Log, partitions: i32) {
-    let committed = real.committed(group, topic::MESSAGES, partitions);
+fn commits_follow(real: &Real, name: &str, log: &Log, partitions: i32) {
+    let committed = real.committed(name, topic::MESSAGES, partitions);
     let seen = seen(log);
     for (partition, next) in committed {
         let unseen: Vec<_> = (0..next).filter(|offset| !seen.contains(&(partition, *offset))).collect();
@@ -87,7 +87,8 @@ async fn a_storm_of_rebalances_loses_nothing_and_commits_nothing_unseen() {
     assert_eq!(real.committed("g", topic::MESSAGES, PARTITIONS).values().sum::<i64>(), RECORDS as i64);
     for batch in log.lock().unwrap().iter() {
         for partition in 0..PARTITIONS {
-            let offsets: Vec<_> = batch.iter().filter(|(p, ..)| *p == partition).map(|(_, offset, _)| *offset).collect();
+            let offsets: Vec<_> =
+                batch.iter().filter(|(p, ..)| *p == partition).map(|(_, offset, _)| *offset).collect();
             assert!(offsets.windows(2).all(|pair| pair[0] < pair[1]), "a batch keeps the order: {offsets:?}");
         }
     }
@@ -105,7 +106,7 @@ async fn a_slow_batch_keeps_its_member_in_the_group() {
     real.connection = Connection::open(&real.settings).unwrap();
     let log = Log::default();
     publish(&real.connection, topic::MESSAGES, "k", 0..3).await;
-    let consumer = real.connection.consumer("g", &[topic::MESSAGES]).unwrap();
+    let consumer = real.connection.consumer(&group(&real.connection, "g"), &[topic::MESSAGES]).unwrap();
     let (mut lag, stop, mut tasks, seen) = (consumer.lag(), CancellationToken::new(), JoinSet::new(), log.clone());
     tasks.spawn(consumer.run(stop.clone(), move |batch| {
         let seen = seen.clone();
@@ -139,7 +140,7 @@ async fn child_that_consumes_until_it_is_killed() {
         ..settings()
     };
     let connection = Connection::open(&real).unwrap();
-    let consumer = connection.consumer("g", &[topic::MESSAGES]).unwrap();
+    let consumer = connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap();
     let handle = |batch: Batch| async move {
         for received in batch.iter() {
             println!("handled {} {}", received.partition, received.offset);

@@ -12,7 +12,7 @@ async fn a_topic_that_is_made_anew_is_read_from_its_beginning() {
     let reader = connection.reader(topic::COMMANDS, b"desk-1", jiff::Timestamp::UNIX_EPOCH);
     let mut caught_up = reader.caught_up();
     let mut reading = Running::read(reader);
-    let mut consuming = Running::consume(connection.consumer("g", &[topic::COMMANDS]).unwrap());
+    let mut consuming = Running::consume(connection.consumer(&group(connection, "g"), &[topic::COMMANDS]).unwrap());
     for running in [&mut reading, &mut consuming] {
         assert_eq!(take(&mut running.inbox, 4).await.iter().map(number).collect::<Vec<_>>(), [0, 1, 2, 3]);
     }
