@@ -119,6 +119,15 @@ pub async fn start(
     let consumer = connection
         .consumer(&stream_settings.worker_group, &[topic::MESSAGES, topic::OUTCOMES])
         .map_err(|error| stream_problem(&error))?;
+    let (mut lag, behind, watch) = (consumer.lag(), metrics.clone(), clock.clone());
+    let stop = supervisor.stop_token();
+    supervisor.spawn("the consumer's lag", async move {
+        while stop.run_until_cancelled(lag.changed()).await.is_some_and(|told| told.is_ok()) {
+            super::observed::lag(&behind, &lag.borrow_and_update(), watch.now());
+        }
+        stop.cancelled().await;
+        Ok::<(), std::convert::Infallible>(())
+    });
     let (stop, inbound) = (supervisor.stop_token(), Arc::new(Inbound::new(connection, metrics.clone())));
     let (consuming, counting) = (worker.clone(), metrics.clone());
     supervisor.spawn("the worker's consumer", async move {

@@ -100,6 +100,16 @@ label! {
     }
 }
 
+label! {
+    /// The topics that a group consumes.
+    ConsumedTopic = "topic" {
+        /// Turns.
+        Messages = "messages",
+        /// What became of them.
+        Outcomes = "outcomes",
+    }
+}
+
 /// A counter or gauge for each value of one label; all of them are there from the start, at zero.
 #[derive(Debug, Clone)]
 pub struct By<V, L> {
@@ -290,6 +300,12 @@ catalogue! {
     limits_fallbacks: Counter = "autoreply_limits_fallbacks_total";
     /// Records that could not be read and were put aside.
     dead_letters: Counter = "autoreply_dead_letters_total";
+    /// Records that stand in this worker's partitions and are not done.
+    lag_records: By<GaugeVec, ConsumedTopic> = "autoreply_consumer_lag_records";
+    /// Time for which the oldest record of this worker's partitions that is not done has been waiting.
+    lag_seconds: By<GaugeVec, ConsumedTopic> = "autoreply_consumer_lag_seconds";
+    /// Times the group gave this worker its partitions anew.
+    rebalances: Counter = "autoreply_consumer_rebalances_total";
     /// Always 1; the label says which version runs.
     build_info: By<GaugeVec, Build> = "autoreply_build_info";
 }
@@ -393,7 +409,9 @@ mod tests {
             let fits = match *kind {
                 "counter" => name.ends_with("_total"),
                 "histogram" => name.ends_with("_seconds") || name.ends_with("_bytes"),
-                _ => ["_bytes", "_seconds", "_info", "_open", "_local"].iter().any(|unit| name.ends_with(unit)),
+                _ => ["_bytes", "_seconds", "_info", "_open", "_local", "_records"]
+                    .iter()
+                    .any(|unit| name.ends_with(unit)),
             };
             assert!(fits, "{name} is a {kind} without its unit");
             if let Some((_, values)) = labels {
