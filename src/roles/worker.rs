@@ -16,7 +16,7 @@ use crate::contract::codec::{Incoming, Source};
 use crate::contract::wire::topic;
 use crate::error::{Class, Classified as _, Problem};
 use crate::generation;
-use crate::ledger::{self, SqliteLedger};
+use crate::ledger::{self, PostgresLedger, SqliteLedger};
 use crate::lifecycle::Supervisor;
 use crate::limits;
 use crate::saga::{self, Ledger, LedgerError, Ports, Worker};
@@ -51,7 +51,8 @@ impl saga::Commands for Outbound {
     }
 }
 
-/// Opens the ledger of the settings, bringing it to this version.
+/// Opens the ledger of the settings. A SQLite file is made and brought to this version; a PostgreSQL database must have
+/// been brought there by `autoreply migrate`.
 ///
 /// # Errors
 /// The section does not fit, or the ledger cannot be opened.
@@ -61,15 +62,40 @@ pub async fn open_ledger(
 ) -> Result<(Arc<dyn Ledger>, ledger::Settings), Problem> {
     let settings: ledger::Settings = context.layers.section("ledger")?;
     settings.check()?;
+    if settings.is_postgres() {
+        let password = ledger_password(context, &settings)?;
+        let ledger = PostgresLedger::open(&settings, password.as_ref()).await;
+        return Ok((Arc::new(ledger.map_err(|error| ledger_problem(error, &settings.url))?), settings));
+    }
     let path = ledger_path(context, &settings)?;
     if let Some(directory) = path.parent() {
         process::private_directory(directory)?;
     }
-    let ledger = SqliteLedger::open(&path, settings.daily_quota, clock).await.map_err(|error| match error {
+    let ledger = SqliteLedger::open(&path, settings.daily_quota, clock).await;
+    Ok((Arc::new(ledger.map_err(|error| ledger_problem(error, &path.display().to_string()))?), settings))
+}
+
+/// What a person has to do about a ledger that does not open.
+pub fn ledger_problem(error: LedgerError, place: &str) -> Problem {
+    match error {
         LedgerError::Storage(problem) => problem,
-        LedgerError::Unavailable(why) => Problem::new(why, path.display().to_string(), "Try again"),
-    })?;
-    Ok((Arc::new(ledger), settings))
+        LedgerError::Unavailable(why) => Problem::new(why, place, "See that it is there, and try again"),
+    }
+}
+
+/// The password of the ledger's database, from where the settings say.
+///
+/// # Errors
+/// It is not there.
+pub fn ledger_password(context: &Context, settings: &ledger::Settings) -> Result<Option<SecretString>, Problem> {
+    let reference = if !settings.password_env.is_empty() {
+        SecretReference::Environment(settings.password_env.clone())
+    } else if !settings.password_file.as_os_str().is_empty() {
+        SecretReference::File(settings.password_file.display().to_string())
+    } else {
+        return Ok(None);
+    };
+    secret(context, reference, "the password of the ledger's database").map(Some)
 }
 
 fn ledger_path(context: &Context, settings: &ledger::Settings) -> Result<PathBuf, Problem> {
@@ -257,6 +283,9 @@ pub async fn run(context: &Context) -> Result<(), Problem> {
             "stream.brokers",
             "Set it to your Kafka's addresses, or use `autoreply run` on a single machine",
         ));
+    }
+    if !context.layers.section::<ledger::Settings>("ledger")?.is_postgres() {
+        tracing::warn!("the ledger is a SQLite file: no second worker can share it (see ledger.url)");
     }
     let running = start(context, &connection, &mut process.supervisor, &process.metrics, &process.clock).await?;
     let mut parts = process.admin_parts("worker");
