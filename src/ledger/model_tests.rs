@@ -26,15 +26,24 @@ type Which = (usize, u64, u32);
 
 #[derive(Debug, Clone)]
 enum Op {
-    Record { turns: Vec<(Which, Mode)>, reserve: bool },
+    Record {
+        turns: Vec<(Which, Mode)>,
+        reserve: bool,
+    },
     /// Each with changes, a lease (as many tokens behind the newest as this), and whether an earlier id is repeated.
     Transition(Vec<(Which, Vec<u8>, u64, bool)>),
     Tell(Vec<(Which, Effect)>),
-    Decide { which: Which, version: u32, approve: bool },
+    Decide {
+        which: Which,
+        version: u32,
+        approve: bool,
+    },
     Renew(Vec<Which>),
     TakeOver,
     TakeOverdue,
-    Publish { mark: bool },
+    Publish {
+        mark: bool,
+    },
     Pass(u64),
     Forget(usize),
     Prune,
@@ -67,7 +76,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         6 => (proptest::collection::vec((which(), mode), 1..5), any::<bool>())
             .prop_map(|(turns, reserve)| Op::Record { turns, reserve }),
         8 => proptest::collection::vec(transition, 1..5).prop_map(Op::Transition),
-        3 => proptest::collection::vec((which(), effect), 1..4).prop_map(Op::Tell),
+        3 => proptest::collection::vec((which(), effect), 1..4).prop_map(one_word_a_turn),
         2 => (which(), 1..4u32, any::<bool>())
             .prop_map(|(which, version, approve)| Op::Decide { which, version, approve }),
         1 => proptest::collection::vec(which(), 1..3).prop_map(Op::Renew),
@@ -79,6 +88,14 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::Prune),
     ];
     proptest::collection::vec(op, 1..30)
+}
+
+/// Outcomes of one turn that come in one batch are at the same moment for one ledger and not for the other: a batch says
+/// one thing about a turn, if it likes several times.
+fn one_word_a_turn(mut told: Vec<(Which, Effect)>) -> Op {
+    let before = told.clone();
+    told.retain(|one| before.iter().all(|other| (other.0.0, other.0.1) != (one.0.0, one.0.1) || other == one));
+    Op::Tell(told)
 }
 
 fn detected((peer, number, revision): Which) -> MessagesDetected {
@@ -127,18 +144,14 @@ struct Case {
 /// A lease that a caller would hold: the newest, or an older one.
 async fn lease(ledger: &dyn Ledger, of: &MessagesDetected, behind: u64) -> LeaseToken {
     let story = ledger.story(of.turn).await.unwrap();
-    let leases = story.iter().filter(|line| {
-        line.event == "recorded" || line.event == "revision_raised" || line.event == "taken_over"
-    });
+    let leases = story
+        .iter()
+        .filter(|line| line.event == "recorded" || line.event == "revision_raised" || line.event == "taken_over");
     LeaseToken((leases.count() as u64).saturating_sub(behind))
 }
 
 impl Case {
-    async fn transitions(
-        &mut self,
-        ledger: &dyn Ledger,
-        asked: &[(Which, Vec<u8>, u64, bool)],
-    ) -> Vec<Transition> {
+    async fn transitions(&mut self, ledger: &dyn Ledger, asked: &[(Which, Vec<u8>, u64, bool)]) -> Vec<Transition> {
         let mut wanted = Vec::new();
         for (which, kinds, behind, repeat) in asked {
             let of = detected(*which);
@@ -245,7 +258,10 @@ async fn seen(ledger: &dyn Ledger) -> String {
                 out.push_str(&format!("  {:?} {}\n", summary.draft, detected.is_some()));
                 for line in story {
                     let (from, to) = (line.from.unwrap_or_default(), line.to);
-                    out.push_str(&format!("  {} {} {} {from}->{to} {}\n", line.revision, line.who, line.event, line.detail));
+                    out.push_str(&format!(
+                        "  {} {} {} {from}->{to} {}\n",
+                        line.revision, line.who, line.event, line.detail
+                    ));
                 }
             }
         }
@@ -276,6 +292,8 @@ async fn compare(database: &Database, server: &dyn Ledger, ops: &[Op]) {
     let model = SqliteLedger::open(&directory.path().join("model"), QUOTA, clock.clone()).await.unwrap();
     let mut case = Case::default();
     for (place, op) in ops.iter().enumerate() {
+        // The server's clock goes on by itself.
+        clock.advance(Duration::from_millis(1));
         if let Op::Pass(seconds) = op {
             clock.advance(Duration::from_secs(*seconds));
             database.pass(Duration::from_secs(*seconds)).await;

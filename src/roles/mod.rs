@@ -5,6 +5,8 @@ mod admin;
 mod applications;
 mod consistency;
 pub mod control;
+#[cfg(feature = "worker")]
+pub mod counted;
 #[cfg(all(feature = "desktop", feature = "worker"))]
 pub mod demo;
 #[cfg(feature = "desktop")]

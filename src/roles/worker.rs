@@ -88,13 +88,8 @@ pub fn ledger_problem(error: LedgerError, place: &str) -> Problem {
 /// # Errors
 /// It is not there.
 pub fn ledger_password(context: &Context, settings: &ledger::Settings) -> Result<Option<SecretString>, Problem> {
-    let reference = if !settings.password_env.is_empty() {
-        SecretReference::Environment(settings.password_env.clone())
-    } else if !settings.password_file.as_os_str().is_empty() {
-        SecretReference::File(settings.password_file.display().to_string())
-    } else {
-        return Ok(None);
-    };
+    let file = settings.password_file.display().to_string();
+    let Some(reference) = SecretReference::of(&settings.password_env, &file) else { return Ok(None) };
     secret(context, reference, "the password of the ledger's database").map(Some)
 }
 
@@ -125,6 +120,7 @@ pub async fn start(
     let secrets = secrets(context, &generation_settings)?;
     let chain = generation::build(&generation_settings, &secrets, clock).map_err(|problems| first(&problems))?;
     let (ledger, ledger_settings) = open_ledger(context, clock.clone()).await?;
+    let ledger: Arc<dyn Ledger> = Arc::new(super::counted::Counted::new(ledger, metrics.clone()));
 
     let name = format!("worker-{}", std::process::id());
     let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone());
@@ -159,6 +155,7 @@ pub async fn start(
     let (counted, metrics, stop) = (ledger.clone(), metrics.clone(), supervisor.stop_token());
     supervisor.spawn("the ledger's figures", async move {
         while !stop.is_cancelled() {
+            super::counted::ledger_pool(&metrics, counted.pool());
             if let Ok(counts) = counted.counts().await {
                 super::observed::ledger_counts(&metrics, &counts);
             }

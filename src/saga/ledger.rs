@@ -365,7 +365,7 @@ pub struct Pruned {
 /// What the ledger holds, for metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// How many sagas stand in each phase (and, when ended, in each effect).
+    /// How many sagas stand in each state; what has ended is counted only where that costs nothing.
     pub by_state: Vec<(State, u64)>,
     /// The age of the oldest saga that has not ended.
     pub oldest_open: Option<Duration>,

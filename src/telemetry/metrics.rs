@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::marker::PhantomData;
 
 use prometheus::{
-    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, Opts, Registry, TextEncoder,
+    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
 };
 
 /// A label with a fixed set of values.
@@ -96,7 +96,31 @@ label! {
     }
 }
 
-/// A counter or gauge for each value of one label; all of them are there from the start, at zero.
+label! {
+    /// What is written to the ledger, in groups.
+    LedgerWrite = "operation" {
+        /// Turns are recorded.
+        Record = "record",
+        /// Replies go a step on.
+        Transition = "transition",
+        /// Outcomes are applied.
+        Outcome = "outcome",
+        /// Commands are marked as published.
+        Publish = "publish",
+    }
+}
+
+label! {
+    /// What a connection to the ledger does.
+    Connection = "state" {
+        /// Somebody works with it.
+        InUse = "in_use",
+        /// It waits for work.
+        Idle = "idle",
+    }
+}
+
+/// A counter, gauge or histogram for each value of one label; all of them are there from the start, at zero.
 #[derive(Debug, Clone)]
 pub struct By<V, L> {
     vector: V,
@@ -117,6 +141,15 @@ impl<L: Label> By<GaugeVec, L> {
     }
 }
 
+impl<L: Label> By<HistogramVec, L> {
+    /// The histogram of this value.
+    pub fn of(&self, value: L) -> Histogram {
+        self.vector.with_label_values(&[value.value()])
+    }
+}
+
+/// The bounds of what is done in groups.
+const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 /// The bounds of what takes a person's seconds.
 const SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
 /// The bounds of what happens at every look.
@@ -189,6 +222,20 @@ impl<L: Label> Metric for By<GaugeVec, L> {
     }
 }
 
+impl<L: Label> Metric for By<HistogramVec, L> {
+    const KIND: &'static str = "histogram";
+    fn labels() -> Option<(&'static str, Vec<&'static str>)> {
+        values::<L>()
+    }
+    fn register(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Self> {
+        let vector = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), &[L::NAME])?;
+        registry.register(Box::new(vector.clone()))?;
+        let by = Self { vector, label: PhantomData };
+        L::ALL.iter().for_each(|value| drop(by.of(*value)));
+        Ok(by)
+    }
+}
+
 /// One row of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
@@ -247,6 +294,12 @@ catalogue! {
     generation: Histogram = "autoreply_generation_seconds" [SECONDS];
     /// Replies that have not ended, by state.
     sagas_open: By<GaugeVec, SagaState> = "autoreply_sagas_open";
+    /// Time to write one group to the ledger, by what is written.
+    ledger_write: By<HistogramVec, LedgerWrite> = "autoreply_ledger_write_seconds" [FINE_SECONDS];
+    /// How many rows of a kind one group writes to the ledger.
+    ledger_group: By<HistogramVec, LedgerWrite> = "autoreply_ledger_group_size" [SIZES];
+    /// Connections of this process to the ledger's database, by what they do.
+    ledger_connections: By<GaugeVec, Connection> = "autoreply_ledger_connections";
     /// Replies that the executor ended without pressing the submit key, by what became of them.
     executor_refusals: By<CounterVec, Outcome> = "autoreply_executor_refusals_total";
     /// Attempts to type a reply that were put back, by cause.
@@ -364,8 +417,8 @@ mod tests {
             );
             let fits = match *kind {
                 "counter" => name.ends_with("_total"),
-                "histogram" => name.ends_with("_seconds") || name.ends_with("_bytes"),
-                _ => ["_bytes", "_seconds", "_info", "_open", "_local"].iter().any(|unit| name.ends_with(unit)),
+                "histogram" => ["_seconds", "_bytes", "_size"].iter().any(|unit| name.ends_with(unit)),
+                _ => ["_bytes", "_seconds", "_info", "_open", "_local", "_connections"].iter().any(|unit| name.ends_with(unit)),
             };
             assert!(fits, "{name} is a {kind} without its unit");
             if let Some((_, values)) = labels {
@@ -387,7 +440,8 @@ mod tests {
             for value in
                 row.labels.iter().flat_map(|(label, values)| values.iter().map(move |v| format!("{label}=\"{v}\"")))
             {
-                assert!(text.contains(&format!("{}{{{value}}}", row.name)), "{} {value}", row.name);
+                let part = if row.kind == "histogram" { "_count" } else { "" };
+                assert!(text.contains(&format!("{}{part}{{{value}}}", row.name)), "{} {value}", row.name);
             }
         }
         assert!(text.contains("autoreply_replies_total{effect=\"confirmed\"} 1\n"));

@@ -16,6 +16,8 @@ mod transitions;
 mod write;
 
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 pub(in crate::ledger) mod testing;
 #[cfg(test)]
 mod tests;
