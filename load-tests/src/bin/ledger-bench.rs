@@ -286,7 +286,12 @@ fn report(arguments: &Arguments, seen: &Mutex<Seen>, total: u64, took: Duration)
         histogram.record(*micros)?;
     }
     let ms = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1_000.0 - arguments.model_ms as f64;
-    println!("{} turns of {total} in {:.1} s, {} not answered", seen.latencies.len(), took.as_secs_f64(), seen.turns.len());
+    println!(
+        "{} turns of {total} in {:.1} s, {} not answered",
+        seen.latencies.len(),
+        took.as_secs_f64(),
+        seen.turns.len()
+    );
     println!("{:.0} turns/s", seen.latencies.len() as f64 / took.as_secs_f64());
     println!(
         "planned arrival to command, model taken off: p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, most {:.2} ms",

@@ -20,12 +20,14 @@ pub(super) enum Due {
     Overdue,
 }
 
-/// The time is asked for once a statement: only so can it be looked for in an index.
+/// $1 the turns in their order, $2 their tokens, $3 how long. The time is asked for once a statement: only so can it be
+/// looked for in an index. Each saga is looked up by its key, in order, and locked.
 pub(super) const RENEW: &str = "
     with held as (
-        select s.turn from unnest($1::uuid[], $2::bigint[]) as w (turn, token)
-        join sagas s on s.turn = w.turn and s.lease_token = w.token
-        where s.state in ('recorded', 'quota_reserved', 'drafted') order by s.turn for update of s)
+        select found.turn from unnest($1::uuid[], $2::bigint[]) as w (turn, token)
+        cross join lateral (
+            select s.turn from sagas s where s.turn = w.turn and s.lease_token = w.token
+                and s.state in ('recorded', 'quota_reserved', 'drafted') for update) as found)
     update sagas s set lease_until = (select ledger_now()) + $3 from held where s.turn = held.turn
     returning s.turn";
 
@@ -93,8 +95,10 @@ pub(super) async fn renew(
     if leases.is_empty() {
         return Ok(Vec::new());
     }
+    let mut sorted = leases.to_vec();
+    sorted.sort_unstable();
     let (turns, tokens): (Vec<Uuid>, Vec<i64>) =
-        leases.iter().map(|(turn, token)| (turn.0, i64::try_from(token.0).unwrap_or(i64::MAX))).unzip();
+        sorted.iter().map(|(turn, token)| (turn.0, i64::try_from(token.0).unwrap_or(i64::MAX))).unzip();
     let rows = ledger.ask(|| sqlx::query(RENEW).bind(turns.clone()).bind(tokens.clone()).bind(millis(hold))).await?;
     let mut held = rows.iter().map(turn_of).collect::<Result<Vec<_>, _>>()?;
     held.sort();

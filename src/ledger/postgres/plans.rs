@@ -174,6 +174,7 @@ async fn the_hot_statements_find_their_rows_by_keys_and_the_document_says_how() 
         for table in ["sagas", "turns", "drafts", "events", "outbox", "quota", "quota_days", "orphans"] {
             assert!(!plan.contains(&format!("Seq Scan on {table}")), "{name} reads all of {table}:\n{plan}");
         }
+        assert!(!plan.contains("Materialize") && !plan.contains("Memoize"), "{name} goes over rows again:\n{plan}");
         for index in indexes {
             assert!(
                 plan.contains(&format!("using {index} ")) || plan.contains(&format!("on {index}\n")),

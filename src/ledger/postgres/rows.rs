@@ -201,10 +201,15 @@ impl Held {
     }
 }
 
-/// Locks the sagas of a wave in the order of their ids, so that two groups never wait for each other in a circle.
+/// Locks the sagas of a wave in the order of their ids, so that two groups never wait for each other in a circle. The
+/// columns are named: a statement that is prepared must not change when a newer release adds one.
 pub(super) const HOLD: &str = "
-    with held as (select * from sagas where turn = any($1) order by turn for update)
-    select clock.now, clock.orphaned, held.*
+    with held as (
+        select turn, revision, state, effect, lease_token, lease_owner, lease_until, deadline_at, takeovers, drafts,
+               quota_day, updated_at
+        from sagas where turn = any($1) order by turn for update)
+    select clock.now, clock.orphaned, turn, revision, state, effect, lease_token, lease_owner, lease_until, deadline_at,
+           takeovers, drafts, quota_day, updated_at
     from (select ledger_now() as now, exists (select from orphans where turn = any($1)) as orphaned) as clock
     left join held on true";
 

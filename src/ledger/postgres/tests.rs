@@ -165,7 +165,9 @@ async fn a_schema_is_made_once_by_many_and_a_worker_says_what_it_lacks() {
     let made: Vec<_> = futures::future::join_all(all).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(made.iter().filter(|migrated| !migrated.made.is_empty()).count(), 1, "{made:?}");
     let ledger = database.open(10).await;
-    recorded(&ledger, &turn("alice", 1, 1)).await;
+    let of = turn("alice", 1, 1);
+    let lease = recorded(&ledger, &of).await;
+    assert!(matches!(ledger.transition(&[draft(&of, lease)]).await.unwrap()[0], Ok(Transitioned::Done { .. })));
 
     // A newer release has added a table and a column; this one goes on beside it.
     database
@@ -182,6 +184,13 @@ async fn a_schema_is_made_once_by_many_and_a_worker_says_what_it_lacks() {
     let lease = recorded(&beside, &of).await;
     assert!(matches!(beside.transition(&[draft(&of, lease)]).await.unwrap()[0], Ok(Transitioned::Done { .. })));
     assert_eq!(PostgresLedger::migrate(&database.settings, None).await.unwrap().version, 90);
+    // One that was there before goes on as well, with the statements that it had prepared.
+    for number in 2..6 {
+        let of = turn("alice", number, 1);
+        let lease = recorded(&ledger, &of).await;
+        assert!(matches!(ledger.transition(&[draft(&of, lease)]).await.unwrap()[0], Ok(Transitioned::Done { .. })));
+        assert_eq!(ledger.renew(&[(of.turn, lease)], HOUR).await.unwrap(), [false], "it waits for a person");
+    }
 
     database
         .pool
