@@ -30,7 +30,7 @@ enum Op {
         turns: Vec<(Which, Mode)>,
         reserve: bool,
     },
-    /// Each with changes, a lease (as many tokens behind the newest as this), and whether an earlier id is repeated.
+    /// Each with changes, a lease (as many tokens behind the newest as this), and whether the one before is asked again instead.
     Transition(Vec<(Which, Vec<u8>, u64, bool)>),
     Tell(Vec<(Which, Effect)>),
     Decide {
@@ -138,7 +138,7 @@ fn change(kind: u8, of: &MessagesDetected) -> Change {
 /// What both are asked in one case; ids and leases are the case's, so that both hear the same.
 #[derive(Default)]
 struct Case {
-    ids: Vec<Uuid>,
+    last: Option<Transition>,
 }
 
 /// A lease that a caller would hold: the newest, or an older one.
@@ -155,12 +155,14 @@ impl Case {
         let mut wanted = Vec::new();
         for (which, kinds, behind, repeat) in asked {
             let of = detected(*which);
-            let repeated = self.ids.last().copied().filter(|_| *repeat);
-            let id = repeated.unwrap_or_else(Uuid::now_v7);
-            self.ids.push(id);
             let changes = kinds.iter().map(|kind| change(*kind, &of)).collect();
             let lease = lease(ledger, &of, *behind).await;
-            wanted.push(Transition { id, turn: of.turn, revision: of.revision, lease, who: "w".to_owned(), changes });
+            let (id, who) = (Uuid::now_v7(), "w".to_owned());
+            let new = Transition { id, turn: of.turn, revision: of.revision, lease, who, changes };
+            // Asked again as it was, as after a commit that was not heard of.
+            let asked = self.last.take().filter(|_| *repeat).unwrap_or(new);
+            self.last = Some(asked.clone());
+            wanted.push(asked);
         }
         wanted
     }

@@ -418,7 +418,9 @@ mod tests {
             let fits = match *kind {
                 "counter" => name.ends_with("_total"),
                 "histogram" => ["_seconds", "_bytes", "_size"].iter().any(|unit| name.ends_with(unit)),
-                _ => ["_bytes", "_seconds", "_info", "_open", "_local", "_connections"].iter().any(|unit| name.ends_with(unit)),
+                _ => ["_bytes", "_seconds", "_info", "_open", "_local", "_connections"]
+                    .iter()
+                    .any(|unit| name.ends_with(unit)),
             };
             assert!(fits, "{name} is a {kind} without its unit");
             if let Some((_, values)) = labels {
