@@ -7,9 +7,9 @@ mod records;
 pub mod wire;
 
 pub use effect::{Effect, Evidence, Timings};
-pub use ids::{ConversationId, DesktopId, DraftVersion, InvalidDesktopId, JournalId, Revision, TurnId};
+pub use ids::{ConversationId, DesktopId, DraftVersion, InstanceId, InvalidDesktopId, JournalId, Revision, TurnId};
 pub use records::{
-    Authority, Command, ContextLine, Control, ControlRecord, Conversation, ConversationKind, Direction, Extraction,
-    ExtractionMethod, MessagesDetected, Mode, OutcomeRecorded, ReplyOutcome, ReplySend, ReplyWithdraw, Scope,
-    TurnMessage, TurnRecorded,
+    Account, AccountOwner, Authority, Command, ContextLine, Control, ControlRecord, Conversation, ConversationKind,
+    DesktopGreeted, DesktopHello, Direction, Extraction, ExtractionMethod, MessagesDetected, Mode, Notice,
+    OutcomeRecorded, ReplyOutcome, ReplySend, ReplyWithdraw, Scope, TurnEnded, TurnMessage, TurnRecorded,
 };

@@ -3,6 +3,7 @@
 
 mod closeness;
 mod command;
+mod desk;
 mod look;
 mod open;
 mod outcome;
@@ -16,9 +17,10 @@ mod upkeep;
 #[cfg(test)]
 mod tests;
 
+pub use desk::DeskStanding;
 pub use settings::Settings;
 pub use types::{
-    ControlState, ConversationState, FenceVerdict, IntentState, JournalError, LastLook, NewMessage, OpenTurn, OwnLine,
+    Attention, ControlState, ConversationState, FenceVerdict, IntentState, JournalError, LastLook, NewMessage, OpenTurn, OwnLine,
     Refusal, SendOrder, Sizes, TurnSettings, Unfinished,
 };
 
@@ -31,8 +33,8 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 use tokio::sync::watch;
 
 use crate::contract::{
-    Command, ControlRecord, Conversation, ConversationId, DesktopId, Effect, Evidence, JournalId, MessagesDetected,
-    Mode, ReplyOutcome, Revision, Timings, TurnId,
+    Account, Command, ControlRecord, Conversation, ConversationId, DesktopId, Effect, Evidence, InstanceId, JournalId,
+    MessagesDetected, Mode, Notice, ReplyOutcome, Revision, Timings, TurnId,
 };
 use crate::policy::mode::Halt;
 use crate::policy::turn::TurnRules;
@@ -48,6 +50,8 @@ struct Inner {
     pool: SqlitePool,
     id: JournalId,
     session: i64,
+    instance: InstanceId,
+    told: desk::Told,
     desktop: DesktopId,
     settings: TurnSettings,
     changed: watch::Sender<u64>,
@@ -66,6 +70,8 @@ impl Journal {
             pool: opened.pool,
             id: opened.id,
             session: opened.session,
+            instance: InstanceId::draw(),
+            told: desk::Told::default(),
             desktop,
             settings,
             changed: watch::Sender::new(0),
@@ -76,6 +82,11 @@ impl Journal {
     /// This file's own id.
     pub fn id(&self) -> JournalId {
         self.0.id
+    }
+
+    /// This opening of the file: no other process, and no copy of the file, has it.
+    pub fn instance(&self) -> InstanceId {
+        self.0.instance
     }
 
     /// Tells of every change that may give the publisher or the executor something to do. What becomes due by time
@@ -186,6 +197,42 @@ impl Journal {
         self.take_command(command, now).await?;
         self.bump();
         Ok(())
+    }
+
+    /// What a worker tells beside commands. An answer to a hello is heeded if it answers the last one of this process;
+    /// a turn's end if the turn is at that revision, open, and no command of it is here.
+    ///
+    /// # Errors
+    /// The file cannot be written: the notice is then to be taken again.
+    pub async fn hear(&self, notice: &Notice, now: Timestamp) -> Result<(), JournalError> {
+        self.take_notice(notice, now).await
+    }
+
+    /// The accounts of the conversations that were aligned since the journal was opened and are not off: those that
+    /// this desktop would answer for.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn accounts(&self) -> Result<Vec<Account>, JournalError> {
+        self.read_accounts().await
+    }
+
+    /// From now on the fence lets nothing pass: this process stops, and others may be told so.
+    pub fn leave(&self) {
+        self.stop_typing();
+    }
+
+    /// What workers said of this desktop and its accounts.
+    pub fn standing_as_told(&self) -> DeskStanding {
+        self.desk_standing()
+    }
+
+    /// Turns that were handed over to a person and that nobody has answered since, the newest first.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn attention(&self) -> Result<Vec<Attention>, JournalError> {
+        self.needing_attention().await
     }
 
     /// A control; the greater version of a scope wins. A stop ends what is queued and open in its scope as `off`, but
@@ -437,6 +484,10 @@ impl Journal {
 
     fn session(&self) -> i64 {
         self.0.session
+    }
+
+    fn told(&self) -> &desk::Told {
+        &self.0.told
     }
 
     fn desktop(&self) -> &DesktopId {

@@ -17,7 +17,10 @@ use crate::contract::JournalId;
 use crate::error::Problem;
 
 /// The schema, oldest first; a migration that was released is never changed.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "journal", include_str!("../../migrations/journal/0001_journal.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "journal", include_str!("../../migrations/journal/0001_journal.sql")),
+    (2, "withdrawn", include_str!("../../migrations/journal/0002_withdrawn.sql")),
+];
 
 /// What opening gives.
 pub(super) struct Opened {

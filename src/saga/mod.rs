@@ -4,6 +4,7 @@ mod answer;
 mod group;
 mod handler;
 mod ledger;
+pub mod ownership;
 mod ports;
 mod publications;
 mod recovery;
