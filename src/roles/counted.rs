@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::contract::{ConversationId, MessagesDetected, ReplyOutcome, TurnId};
+use crate::contract::{ConversationId, DesktopGreeted, DesktopHello, MessagesDetected, ReplyOutcome, TurnId};
 use crate::saga::{
-    Applied, Counts, Decided, Decision, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger, LedgerError,
+    Applied, Counts, Decided, Decision, Desk, Desks, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger, LedgerError,
     OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary, Terms, Transition, Transitioned,
 };
 use crate::telemetry::Metrics;
@@ -33,6 +33,16 @@ impl Counted {
         self.metrics.ledger_write.of(operation).observe(began.elapsed().as_secs_f64());
         self.metrics.ledger_group.of(operation).observe(size as f64);
         written
+    }
+}
+
+#[async_trait]
+impl Desks for Counted {
+    async fn greet(&self, hellos: &[DesktopHello], hold: Duration) -> Each<DesktopGreeted> {
+        self.inner.greet(hellos, hold).await
+    }
+    async fn desks(&self, hold: Duration) -> Result<Vec<Desk>, LedgerError> {
+        self.inner.desks(hold).await
     }
 }
 

@@ -11,8 +11,11 @@ pub mod counted;
 pub mod demo;
 #[cfg(feature = "desktop")]
 pub mod desktop;
+pub mod desks;
 pub mod doctor;
 pub mod forget;
+#[cfg(feature = "desktop")]
+pub mod hello;
 pub mod migrate;
 mod observed;
 mod process;
@@ -24,6 +27,8 @@ pub mod relay;
 pub mod run;
 pub mod sagas;
 pub mod settings;
+#[cfg(feature = "worker")]
+mod story;
 #[cfg(feature = "desktop")]
 pub mod watchdog;
 #[cfg(feature = "desktop")]

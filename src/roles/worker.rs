@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use super::wiring::{Inbound, Outbound, stream_problem};
 use super::{Context, process};
 use crate::clock::Clock;
-use crate::contract::Command;
+use crate::contract::{Command, Notice};
 use crate::contract::codec::{Incoming, Source};
 use crate::contract::wire::topic;
 use crate::error::{Class, Classified as _, Problem};
@@ -34,6 +34,8 @@ pub struct Running {
     pub worker: Worker,
     /// Its ledger.
     pub ledger: Arc<dyn Ledger>,
+    /// How long a desk answers for an account after a hello.
+    pub account_hold: Duration,
 }
 
 impl Running {
@@ -48,6 +50,9 @@ impl Running {
 impl saga::Commands for Outbound {
     async fn publish(&self, command: &Command) -> Result<(), saga::CommandsError> {
         self.command(command).await.map_err(saga::CommandsError)
+    }
+    async fn notify(&self, notice: &Notice) -> Result<(), saga::CommandsError> {
+        self.notice(notice).await.map_err(saga::CommandsError)
     }
 }
 
@@ -132,10 +137,11 @@ pub async fn start(
         commands: Arc::new(outbound),
         clock: clock.clone(),
     };
+    let hold = saga_settings.account_hold();
     let worker = Worker::new(name, ports, saga_settings);
 
     let consumer = connection
-        .consumer(&stream_settings.worker_group, &[topic::MESSAGES, topic::OUTCOMES])
+        .consumer(&stream_settings.worker_group, &[topic::MESSAGES, topic::OUTCOMES, topic::DESKTOPS])
         .map_err(|error| stream_problem(&error))?;
     let (stop, inbound) = (supervisor.stop_token(), Arc::new(Inbound::new(connection, metrics.clone())));
     let (consuming, counting) = (worker.clone(), metrics.clone());
@@ -159,11 +165,14 @@ pub async fn start(
             if let Ok(counts) = counted.counts().await {
                 super::observed::ledger_counts(&metrics, &counts);
             }
+            if let Ok(desks) = counted.desks(hold).await {
+                super::desks::count(&metrics, &desks);
+            }
             tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(Duration::from_secs(5)) => {} }
         }
         Ok::<(), std::convert::Infallible>(())
     });
-    Ok(Running { worker, ledger })
+    Ok(Running { worker, ledger, account_hold: hold })
 }
 
 /// The limits and the memory of the settings, kept alive under `supervisor`.
@@ -229,20 +238,28 @@ fn secret(context: &Context, reference: SecretReference, what: &str) -> Result<S
     }
 }
 
-/// One batch: turns and outcomes in the order in which they came, runs of a kind together.
+/// One batch: hellos, turns and outcomes in the order in which they came, runs of a kind together.
 async fn handle(worker: &Worker, inbound: &Inbound, metrics: &Metrics, batch: &Batch) -> Result<(), NotDone> {
-    let (mut turns, mut outcomes) = (Vec::new(), Vec::new());
+    let (mut turns, mut outcomes, mut hellos) = (Vec::new(), Vec::new(), Vec::new());
     for (index, received) in batch.iter().enumerate() {
         match inbound.read(received).await? {
             None => {}
             Some(Incoming::Messages(detected)) => turns.push((index, detected)),
             Some(Incoming::Outcome(outcome)) => outcomes.push((index, outcome)),
-            Some(Incoming::Command(_) | Incoming::Control(_)) => {
+            Some(Incoming::Hello(hello)) => hellos.push((index, hello)),
+            Some(Incoming::Command(_) | Incoming::Control(_) | Incoming::Notice(_)) => {
                 inbound.bury(received, "a record of this type does not belong to this topic").await?;
             }
         }
     }
-    // Turns first: an outcome speaks of a turn that the ledger should hold by then.
+    // Hellos before turns, so that who answers is settled first.
+    if !hellos.is_empty() {
+        let (places, records): (Vec<_>, Vec<_>) = hellos.into_iter().unzip();
+        for refused in worker.on_hellos(records).await.map_err(|error| not_done(&error))? {
+            inbound.bury(&batch[places[refused.index]], &refused.why.to_string()).await?;
+        }
+    }
+    // Turns before outcomes: an outcome speaks of a turn that the ledger should hold by then.
     if !turns.is_empty() {
         let (places, records): (Vec<_>, Vec<_>) = turns.into_iter().unzip();
         for refused in worker.on_messages(records).await.map_err(|error| not_done(&error))? {

@@ -171,6 +171,11 @@ pub fn permits(owner: &Owner, journal: JournalId) -> Option<Option<u64>> {
     (owner.journal == journal).then(|| owner.instance.map(|_| owner.token))
 }
 
+/// Why a turn of another desk is not answered.
+pub fn not_owner(owner: &DesktopId) -> String {
+    format!("{owner} answers for this account")
+}
+
 /// The accounts of a hello, each once.
 pub fn accounts(hello: &DesktopHello) -> Vec<Account> {
     let mut accounts = hello.accounts.clone();
@@ -203,7 +208,7 @@ pub fn tell(account: &Account, owner: Option<&Owner>, hello: &DesktopHello, now:
         (true, _, _) => String::new(),
         (_, true, _) => "the desktop stops".to_owned(),
         (_, _, true) => "a newer process works with a copy of this journal".to_owned(),
-        (_, _, false) => format!("{desktop} answers for this account"),
+        (_, _, false) => not_owner(desktop),
     };
     let wait = owner.map_or(Duration::ZERO, |owner| elapsed(now, owner.former_until));
     AccountOwner {

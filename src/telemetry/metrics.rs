@@ -120,6 +120,20 @@ label! {
     }
 }
 
+label! {
+    /// How a desk does, as the ledger hears it.
+    DeskState = "state" {
+        /// It says hello as often as it said.
+        Fresh = "fresh",
+        /// It is silent and did not say that it stops.
+        Silent = "silent",
+        /// It said that it stops.
+        Stopped = "stopped",
+        /// Two processes work with its journal.
+        Cloned = "cloned",
+    }
+}
+
 /// A counter, gauge or histogram for each value of one label; all of them are there from the start, at zero.
 #[derive(Debug, Clone)]
 pub struct By<V, L> {
@@ -316,6 +330,12 @@ catalogue! {
     limits_local: Gauge = "autoreply_limits_local";
     /// Questions to Redis, about rates or memory, that this worker had to answer by itself.
     limits_fallbacks: Counter = "autoreply_limits_fallbacks_total";
+    /// Desks that say hello, by how they do; one that is cloned counts only as that.
+    desks: By<GaugeVec, DeskState> = "autoreply_desks";
+    /// Accounts that this desktop answers for now.
+    accounts_owned: Gauge = "autoreply_accounts_owned";
+    /// 1 while another process works with a copy of this desktop's journal.
+    desk_cloned: Gauge = "autoreply_desk_cloned";
     /// Records that could not be read and were put aside.
     dead_letters: Counter = "autoreply_dead_letters_total";
     /// Always 1; the label says which version runs.
