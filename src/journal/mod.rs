@@ -15,13 +15,15 @@ mod types;
 mod upkeep;
 
 #[cfg(test)]
+mod desk_tests;
+#[cfg(test)]
 mod tests;
 
 pub use desk::DeskStanding;
 pub use settings::Settings;
 pub use types::{
-    Attention, ControlState, ConversationState, FenceVerdict, IntentState, JournalError, LastLook, NewMessage, OpenTurn, OwnLine,
-    Refusal, SendOrder, Sizes, TurnSettings, Unfinished,
+    Attention, ControlState, ConversationState, FenceVerdict, IntentState, JournalError, LastLook, NewMessage,
+    OpenTurn, OwnLine, Refusal, SendOrder, Sizes, TurnSettings, Unfinished,
 };
 
 use std::path::Path;

@@ -7,6 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
+#[path = "conformance_desks.rs"]
+mod desks;
+
+use self::desks::{
+    a_copied_journal_is_noticed_and_both_are_told, a_desk_that_says_no_hello_owns_by_its_turns,
+    a_late_word_corrects_the_quota_and_its_times_are_kept, hellos_at_two_workers_give_an_account_to_one_desk,
+    of_two_desks_on_one_account_exactly_one_answers, the_ownership_goes_with_the_turn_to_its_command,
+};
 use super::SqliteLedger;
 use super::postgres::testing::Database;
 use crate::clock::{ManualClock, from_millis};
@@ -17,6 +25,7 @@ use crate::saga::state::{Phase, State};
 use crate::saga::*;
 
 const HOUR: Duration = Duration::from_secs(3600);
+const HOLD: Duration = Duration::from_secs(45);
 
 /// One database that can be opened again and again, and whose time can pass.
 #[async_trait]
@@ -55,7 +64,7 @@ fn lease(worker: &str) -> LeaseRequest {
 
 /// Terms without a quota: most cases reserve it as a step of its own, as after a take-over.
 fn terms(worker: &str) -> Terms {
-    Terms { lease: lease(worker), finish_within: HOUR, reserve_quota: false }
+    Terms { lease: lease(worker), finish_within: HOUR, account_hold: HOLD, reserve_quota: false }
 }
 
 async fn record_on(ledger: &dyn Ledger, detected: &MessagesDetected, terms: &Terms) -> Receipt {
@@ -102,6 +111,7 @@ fn issue(of: &MessagesDetected) -> Change {
         text: "a-secret-answer".to_owned(),
         authority: Authority::Auto,
         issued_at: from_millis(0),
+        owner_token: None,
     };
     Change::Issue { send, answer_within: Duration::from_secs(180) }
 }
@@ -575,6 +585,12 @@ suite!(
     an_outcome_before_its_turn_is_kept_and_applied,
     an_outcome_and_its_turn_at_the_same_moment_find_each_other,
     what_was_written_is_there_after_a_reopening_and_unpublished_commands_come_back,
+    of_two_desks_on_one_account_exactly_one_answers,
+    the_ownership_goes_with_the_turn_to_its_command,
+    a_desk_that_says_no_hello_owns_by_its_turns,
+    a_copied_journal_is_noticed_and_both_are_told,
+    hellos_at_two_workers_give_an_account_to_one_desk,
+    a_late_word_corrects_the_quota_and_its_times_are_kept,
     text_goes_before_rows_and_a_forgotten_peer_leaves_only_ids,
 );
 

@@ -14,7 +14,8 @@ use crate::contract::{ControlRecord, TurnId};
 #[cfg(feature = "worker")]
 use crate::control::OwnedAccountView;
 use crate::control::{
-    Admin, AdminError, ControlInForce, ControlRequest, Decision, DeskView, Health, Part, Rejection, SagaStory, SagaSummary,
+    Admin, AdminError, ControlInForce, ControlRequest, Decision, DeskView, Health, Part, Rejection, SagaStory,
+    SagaSummary,
 };
 #[cfg(feature = "desktop")]
 use crate::journal::{Journal, JournalError};
@@ -341,9 +342,8 @@ async fn desk_parts(journal: &Journal) -> [Part; 2] {
     };
     let cloned = standing.cloned || standing.replaced;
     let attention = journal.attention().await;
-    let waiting = attention
-        .as_ref()
-        .map_or_else(ToString::to_string, |turns| format!("{} turns wait for a person", turns.len()));
+    let waiting =
+        attention.as_ref().map_or_else(ToString::to_string, |turns| format!("{} turns wait for a person", turns.len()));
     [
         Part { name: "desk".to_owned(), ready: !cloned, detail },
         Part { name: "attention".to_owned(), ready: attention.is_ok(), detail: waiting },

@@ -43,7 +43,8 @@ pub(super) async fn say(shared: Shared, desktop: DesktopId, greeting: Greeting) 
     while !shared.stop.is_cancelled() {
         match shared.journal.accounts().await {
             Ok(accounts) => {
-                let due = said.as_ref().is_none_or(|(before, at)| *before != accounts || at.elapsed() >= greeting.every);
+                let due =
+                    said.as_ref().is_none_or(|(before, at)| *before != accounts || at.elapsed() >= greeting.every);
                 if due && greet(&shared, &desktop, &greeting, started_at, &accounts, false).await {
                     said = Some((accounts, tokio::time::Instant::now()));
                 }
@@ -83,7 +84,11 @@ async fn greet(
 ) -> bool {
     if accounts.len() > MAX_ACCOUNTS {
         let (accounts, most) = (accounts.len(), MAX_ACCOUNTS);
-        tracing::error!(accounts, most, "this desktop reads more accounts than a hello names; the rest is not answered");
+        tracing::error!(
+            accounts,
+            most,
+            "this desktop reads more accounts than a hello names; the rest is not answered"
+        );
     }
     let hello = DesktopHello {
         desktop: desktop.clone(),

@@ -9,9 +9,9 @@ pub mod control;
 pub mod counted;
 #[cfg(all(feature = "desktop", feature = "worker"))]
 pub mod demo;
+pub mod desks;
 #[cfg(feature = "desktop")]
 pub mod desktop;
-pub mod desks;
 pub mod doctor;
 pub mod forget;
 #[cfg(feature = "desktop")]
@@ -29,6 +29,8 @@ pub mod sagas;
 pub mod settings;
 #[cfg(feature = "worker")]
 mod story;
+#[cfg(all(test, feature = "desktop", feature = "worker"))]
+mod two_desks_tests;
 #[cfg(feature = "desktop")]
 pub mod watchdog;
 #[cfg(feature = "desktop")]

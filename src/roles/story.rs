@@ -111,9 +111,8 @@ mod tests {
         };
         let told = tell(&Detail { summary, detected: Some(detected), story });
         let names: Vec<_> = told.iter().map(|step| step.event.as_str()).collect();
-        let expected = [
-            "seen", "turn", "recorded", "issued", "received", "typed", "submitted", "outcome", "shown", "outcome",
-        ];
+        let expected =
+            ["seen", "turn", "recorded", "issued", "received", "typed", "submitted", "outcome", "shown", "outcome"];
         assert_eq!(names, expected);
         assert_eq!((told[2].place.as_str(), told[4].place.as_str()), ("worker-1", "desk"));
         assert!(told.iter().all(|step| !step.detail.contains("secret")), "no chat text");

@@ -175,12 +175,7 @@ impl Inner {
     }
 
     /// Ends it before anything was issued; the ledger undoes what was done in the same transaction.
-    pub(super) async fn abandon(
-        self: &Arc<Self>,
-        saga: &OpenSaga,
-        effect: Effect,
-        reason: String,
-    ) -> Result<(), Stop> {
+    pub(super) async fn abandon(self: &Arc<Self>, saga: &OpenSaga, effect: Effect, reason: String) -> Result<(), Stop> {
         self.change(saga, vec![Change::Abandon { effect, reason: reason.clone() }]).await?;
         self.tell_ended(&saga.detected, effect, &reason);
         Ok(())

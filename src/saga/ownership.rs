@@ -146,13 +146,9 @@ pub fn claim(owner: Option<&Owner>, who: &Claimant, now: Timestamp, hold: Durati
         (before, instance) if before == instance || before.is_none() => {
             Owner { instance, until: until.max(owner.until), ..kept }
         }
-        (_, instance) => Owner {
-            instance,
-            token: owner.token + 1,
-            until,
-            former_until: owner.until.max(owner.former_until),
-            ..kept
-        },
+        (_, instance) => {
+            Owner { instance, token: owner.token + 1, until, former_until: owner.until.max(owner.former_until), ..kept }
+        }
     }
 }
 

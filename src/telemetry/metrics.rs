@@ -331,11 +331,11 @@ catalogue! {
     /// Questions to Redis, about rates or memory, that this worker had to answer by itself.
     limits_fallbacks: Counter = "autoreply_limits_fallbacks_total";
     /// Desks that say hello, by how they do; one that is cloned counts only as that.
-    desks: By<GaugeVec, DeskState> = "autoreply_desks";
+    desks: By<GaugeVec, DeskState> = "autoreply_desks_open";
     /// Accounts that this desktop answers for now.
-    accounts_owned: Gauge = "autoreply_accounts_owned";
+    accounts_owned: Gauge = "autoreply_account_leases_open";
     /// 1 while another process works with a copy of this desktop's journal.
-    desk_cloned: Gauge = "autoreply_desk_cloned";
+    desk_cloned: Gauge = "autoreply_desk_cloned_info";
     /// Records that could not be read and were put aside.
     dead_letters: Counter = "autoreply_dead_letters_total";
     /// Always 1; the label says which version runs.

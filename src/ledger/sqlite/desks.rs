@@ -160,7 +160,8 @@ pub(super) async fn desks(ledger: &SqliteLedger, hold: Duration) -> Result<Vec<D
             accounts: Vec::new(),
         });
         let text = |column: &str| row.try_get::<String, _>(column).map_err(failed);
-        let account = Account { application: text("application")?, network: text("network")?, account: text("account")? };
+        let account =
+            Account { application: text("application")?, network: text("network")?, account: text("account")? };
         desk.accounts.push(OwnedAccount { account, token: owner.token, lapsed: to_millis(owner.until) <= now });
     }
     let mut desks: Vec<Desk> = desks.into_values().collect();

@@ -21,8 +21,9 @@ use sqlx::SqlitePool;
 use crate::clock::{Clock, to_millis};
 use crate::contract::{ConversationId, DesktopGreeted, DesktopHello, MessagesDetected, ReplyOutcome, TurnId};
 use crate::saga::{
-    Applied, Counts, Decided, Decision, Desk, Desks, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger, LedgerError,
-    OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary, Terms, Transition, Transitioned,
+    Applied, Counts, Decided, Decision, Desk, Desks, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger,
+    LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary, Terms, Transition,
+    Transitioned,
 };
 
 /// The ledger of one machine. Several processes may open the same file.

@@ -70,24 +70,19 @@ fn stamp_of(outcome: &ReplyOutcome, now: i64) -> Stamp<'_> {
 }
 
 /// A late word about a revision whose quota was settled by a guess.
-async fn correct_quota(
-    tx: &mut SqliteConnection,
-    outcome: &ReplyOutcome,
-    correction: Settlement,
-) -> Result<(), Fault> {
+async fn correct_quota(tx: &mut SqliteConnection, outcome: &ReplyOutcome, correction: Settlement) -> Result<(), Fault> {
     let (from, to, change) = match correction {
         Settlement::Used => ("released", "used", 1),
         Settlement::Released => ("used", "released", -1),
     };
-    let day: Option<i64> = sqlx::query_scalar(
-        "update quota set state = ? where turn = ? and revision = ? and state = ? returning day",
-    )
-    .bind(to)
-    .bind(outcome.turn.to_string())
-    .bind(outcome.revision.0)
-    .bind(from)
-    .fetch_optional(&mut *tx)
-    .await?;
+    let day: Option<i64> =
+        sqlx::query_scalar("update quota set state = ? where turn = ? and revision = ? and state = ? returning day")
+            .bind(to)
+            .bind(outcome.turn.to_string())
+            .bind(outcome.revision.0)
+            .bind(from)
+            .fetch_optional(&mut *tx)
+            .await?;
     if let Some(day) = day {
         let correct = "update quota_days set taken = max(taken + ?, 0) where day = ?";
         sqlx::query(correct).bind(change).bind(day).execute(tx).await?;

@@ -3,9 +3,9 @@
 use sqlx::SqliteConnection;
 
 use super::outcomes;
-use super::{SqliteLedger, desks};
 use super::rows::{Fault, Head, Stamp, advance, head, in_savepoint, tell, unavailable};
 use super::transitions::{take_quota, write_command};
+use super::{SqliteLedger, desks};
 use crate::clock::millis;
 use crate::contract::{Command, DesktopId, Effect, MessagesDetected, Mode, ReplyWithdraw};
 use crate::saga::ownership;
