@@ -61,15 +61,22 @@ impl Journal {
         ownership::decide(told.accounts.get(&Account::of(conversation)), token, now)
     }
 
-    pub(super) fn desk_standing(&self) -> DeskStanding {
+    /// What workers said of this desktop and its accounts.
+    pub fn standing_as_told(&self) -> DeskStanding {
         self.told().lock().clone()
     }
 
-    pub(super) fn stop_typing(&self) {
+    /// From now on the fence lets nothing pass: this process stops, and others may be told so.
+    pub fn leave(&self) {
         self.told().lock().leaving = true;
     }
 
-    pub(super) async fn take_notice(&self, notice: &Notice, now: Timestamp) -> Result<(), JournalError> {
+    /// What a worker tells beside commands. An answer to a hello is heeded if it answers the last one of this process;
+    /// a turn's end if the turn is at that revision, open, and no command of it is here.
+    ///
+    /// # Errors
+    /// The file cannot be written: the notice is then to be taken again.
+    pub async fn hear(&self, notice: &Notice, now: Timestamp) -> Result<(), JournalError> {
         match notice {
             Notice::Greeted(greeted) => {
                 self.take_greeted(greeted, now);
@@ -150,8 +157,11 @@ impl Journal {
         Ok(())
     }
 
-    /// See [`Journal::attention`]. What a person, or a later reply, answered since is theirs no more.
-    pub(super) async fn needing_attention(&self) -> Result<Vec<Attention>, JournalError> {
+    /// Turns that were handed over to a person and that nobody has answered since, the newest first.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn attention(&self) -> Result<Vec<Attention>, JournalError> {
         let mut tx = self.begin().await?;
         let rows = sqlx::query(
             "select o.body, o.made_at, coalesce(c.peer, '') as peer from outcomes o \
@@ -175,8 +185,12 @@ impl Journal {
             .collect()
     }
 
-    /// See [`Journal::accounts`].
-    pub(super) async fn read_accounts(&self) -> Result<Vec<Account>, JournalError> {
+    /// The accounts of the conversations that were aligned since the journal was opened and are not off: those that
+    /// this desktop would answer for.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn accounts(&self) -> Result<Vec<Account>, JournalError> {
         let mut tx = self.begin().await?;
         let rows = sqlx::query(
             "select id, application, network, account, peer, mode from conversations \

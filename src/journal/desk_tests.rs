@@ -4,7 +4,8 @@ use super::tests::{Desk, desktop, ended, line, passes, settings};
 use super::*;
 use crate::clock::from_millis;
 use crate::contract::{
-    AccountOwner, Control, ConversationKind, DesktopGreeted, Notice, ReplySend, ReplyWithdraw, Scope, TurnEnded,
+    Account, AccountOwner, Control, ConversationKind, DesktopGreeted, Notice, ReplySend, ReplyWithdraw, Scope,
+    TurnEnded,
 };
 use crate::screen::pane::Cue;
 

@@ -35,8 +35,8 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 use tokio::sync::watch;
 
 use crate::contract::{
-    Account, Command, ControlRecord, Conversation, ConversationId, DesktopId, Effect, Evidence, InstanceId, JournalId,
-    MessagesDetected, Mode, Notice, ReplyOutcome, Revision, Timings, TurnId,
+    Command, ControlRecord, Conversation, ConversationId, DesktopId, Effect, Evidence, InstanceId, JournalId,
+    MessagesDetected, Mode, ReplyOutcome, Revision, Timings, TurnId,
 };
 use crate::policy::mode::Halt;
 use crate::policy::turn::TurnRules;
@@ -199,42 +199,6 @@ impl Journal {
         self.take_command(command, now).await?;
         self.bump();
         Ok(())
-    }
-
-    /// What a worker tells beside commands. An answer to a hello is heeded if it answers the last one of this process;
-    /// a turn's end if the turn is at that revision, open, and no command of it is here.
-    ///
-    /// # Errors
-    /// The file cannot be written: the notice is then to be taken again.
-    pub async fn hear(&self, notice: &Notice, now: Timestamp) -> Result<(), JournalError> {
-        self.take_notice(notice, now).await
-    }
-
-    /// The accounts of the conversations that were aligned since the journal was opened and are not off: those that
-    /// this desktop would answer for.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub async fn accounts(&self) -> Result<Vec<Account>, JournalError> {
-        self.read_accounts().await
-    }
-
-    /// From now on the fence lets nothing pass: this process stops, and others may be told so.
-    pub fn leave(&self) {
-        self.stop_typing();
-    }
-
-    /// What workers said of this desktop and its accounts.
-    pub fn standing_as_told(&self) -> DeskStanding {
-        self.desk_standing()
-    }
-
-    /// Turns that were handed over to a person and that nobody has answered since, the newest first.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub async fn attention(&self) -> Result<Vec<Attention>, JournalError> {
-        self.needing_attention().await
     }
 
     /// A control; the greater version of a scope wins. A stop ends what is queued and open in its scope as `off`, but

@@ -117,6 +117,7 @@ fn change(kind: u8, of: &MessagesDetected) -> Change {
                 text: "answer".to_owned(),
                 authority: Authority::Auto,
                 issued_at: from_millis(0),
+                owner_token: None,
             },
             answer_within: Duration::from_secs(180),
         },
@@ -175,7 +176,7 @@ async fn answer(ledger: &dyn Ledger, op: &Op, transitions: &[Transition]) -> Str
         Op::Record { turns, reserve } => {
             let mut records: Vec<_> = turns.iter().map(|(which, _)| detected(*which)).collect();
             records.iter_mut().zip(turns).for_each(|(record, (_, mode))| record.mode = *mode);
-            let terms = Terms { lease: request, finish_within: HOUR, reserve_quota: *reserve };
+            let terms = Terms { lease: request, finish_within: HOUR, account_hold: HOUR, reserve_quota: *reserve };
             format!("{:?}", ledger.record_turns(&records, &terms).await)
         }
         Op::Transition(_) => {

@@ -37,6 +37,23 @@ pub struct Desk {
 }
 
 impl Desk {
+    /// A desk of which nothing is known but that it owns an account: it says no hello.
+    pub fn silent(desktop: DesktopId, journal: JournalId) -> Self {
+        Self {
+            desktop,
+            journal,
+            version: String::new(),
+            host: String::new(),
+            first_seen: None,
+            last_seen: None,
+            silent_for: Duration::ZERO,
+            interval: Duration::ZERO,
+            stopped: false,
+            cloned: false,
+            accounts: Vec::new(),
+        }
+    }
+
     /// Whether it is heard as often as it said, with two hellos to spare. One that says no hello is never fresh.
     pub fn is_fresh(&self) -> bool {
         self.last_seen.is_some() && !self.stopped && self.silent_for <= self.interval * 3

@@ -25,6 +25,7 @@ pub(super) struct EventRow {
     pub(super) from: Option<State>,
     pub(super) to: State,
     pub(super) detail: String,
+    pub(super) times: Option<String>,
 }
 
 /// A row of `turns`.
@@ -35,6 +36,7 @@ pub(super) struct TurnRow {
     pub(super) conversation: ConversationId,
     pub(super) peer: String,
     pub(super) body: String,
+    pub(super) owner_token: Option<u64>,
 }
 
 /// A row of `drafts`.
@@ -135,12 +137,19 @@ impl Writes {
 pub(super) struct Stamp<'a> {
     pub(super) id: Uuid,
     pub(super) who: &'a str,
+    /// When each step happened on the desk, as JSON, where an outcome tells it.
+    pub(super) times: Option<&'a str>,
 }
 
 impl<'a> Stamp<'a> {
     /// A stamp with an id of its own.
     pub(super) fn new(who: &'a str) -> Self {
-        Self { id: Uuid::now_v7(), who }
+        Self::of(Uuid::now_v7(), who)
+    }
+
+    /// A stamp with this id.
+    pub(super) fn of(id: Uuid, who: &'a str) -> Self {
+        Self { id, who, times: None }
     }
 }
 
@@ -202,7 +211,8 @@ impl Page {
         detail: &str,
     ) {
         let (who, detail) = (stamp.who.to_owned(), detail.to_owned());
-        self.writes.events.push(EventRow { id: stamp.id, turn, revision, who, event, from, to, detail });
+        let times = stamp.times.map(str::to_owned);
+        self.writes.events.push(EventRow { id: stamp.id, turn, revision, who, event, from, to, detail, times });
     }
 
     /// Makes one step of the table with all that belongs to it: the state, the story, the quota, the draft, and commands

@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::PostgresLedger;
-use super::rows::{damaged, detected_of, draft_of, get, number, state_of, turn_of};
+use super::rows::{damaged, detected_of, draft_of, get, number, owner_token, state_of, turn_of};
 use crate::clock::millis;
 use crate::contract::{Command, Revision, TurnId};
 use crate::saga::{EntryId, LeaseRequest, LeaseToken, LedgerError, OpenSaga, PendingCommand};
@@ -45,7 +45,7 @@ pub(super) const TAKE_OVER: &str = "
         insert into events (id, turn, revision, at, who, event, state_from, state_to, detail)
         select gen_random_uuid(), turn, revision, (select ledger_now()), $1, 'taken_over', state, state,
                'the lease had ended' from taken)
-    select s.turn, s.revision, s.state, s.effect, s.lease_token, s.takeovers, t.body,
+    select s.turn, s.revision, s.state, s.effect, s.lease_token, s.takeovers, t.body, t.owner_token,
            d.version, d.text, d.provider, d.ceiling
     from taken s join turns t on t.turn = s.turn
     left join drafts d on d.turn = s.turn and d.revision = s.revision and d.text is not null
@@ -60,7 +60,7 @@ pub(super) const TAKE_OVERDUE: &str = "
     taken as (
         update sagas s set lease_token = lease_token + 1, lease_owner = $1, lease_until = (select ledger_now()) + $2
         from due where s.turn = due.turn returning s.*)
-    select s.turn, s.revision, s.state, s.effect, s.lease_token, s.takeovers, t.body,
+    select s.turn, s.revision, s.state, s.effect, s.lease_token, s.takeovers, t.body, t.owner_token,
            d.version, d.text, d.provider, d.ceiling
     from taken s join turns t on t.turn = s.turn
     left join drafts d on d.turn = s.turn and d.revision = s.revision and d.text is not null
@@ -135,7 +135,8 @@ fn open_saga(row: &PgRow) -> Result<Option<OpenSaga>, LedgerError> {
     };
     let takeovers = u32::try_from(get::<i32>(row, "takeovers")?).map_err(|_| damaged("takeovers"))?;
     let lease = LeaseToken(number(row, "lease_token")?);
-    Ok(Some(OpenSaga { detected, phase: state_of(row)?.phase(), lease, draft, takeovers }))
+    let owner_token = owner_token(row)?;
+    Ok(Some(OpenSaga { detected, phase: state_of(row)?.phase(), lease, draft, takeovers, owner_token }))
 }
 
 pub(super) async fn take_commands(

@@ -21,12 +21,20 @@ pub(super) struct Migration {
 }
 
 /// Every step in order.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "ledger",
-    works_from: 1,
-    sql: include_str!("../../../migrations/postgres/0001_ledger.sql"),
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "ledger",
+        works_from: 1,
+        sql: include_str!("../../../migrations/postgres/0001_ledger.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "owners",
+        works_from: 1,
+        sql: include_str!("../../../migrations/postgres/0002_owners.sql"),
+    },
+];
 
 /// Two who migrate at the same time wait for each other here.
 const LOCK: &str = "select pg_advisory_lock(706133, 0)";

@@ -3,6 +3,7 @@
 //! written goes out as sets of rows. Time is the server's.
 
 mod book;
+mod desks;
 mod group;
 mod leases;
 mod migrate;
@@ -36,11 +37,12 @@ pub use migrate::Migrated;
 use self::group::SOON;
 use self::rows::Fault;
 use super::Settings;
-use crate::contract::{ConversationId, MessagesDetected, ReplyOutcome, TurnId};
+use crate::contract::{ConversationId, DesktopGreeted, DesktopHello, MessagesDetected, ReplyOutcome, TurnId};
 use crate::retry::retry;
 use crate::saga::{
-    Applied, Counts, Decided, Decision, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger, LedgerError,
-    OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary, Terms, Transition, Transitioned,
+    Applied, Counts, Decided, Decision, Desk, Desks, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger,
+    LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary, Terms, Transition,
+    Transitioned,
 };
 
 /// The ledger of many machines.
@@ -93,6 +95,16 @@ impl PostgresLedger {
     async fn ask_built(&self, query: impl Fn() -> QueryBuilder<Postgres>) -> Result<Vec<PgRow>, LedgerError> {
         let once = || self.in_time(async { Ok(query().build().fetch_all(&self.pool).await?) });
         Ok(retry(SOON, once).await?)
+    }
+}
+
+#[async_trait]
+impl Desks for PostgresLedger {
+    async fn greet(&self, hellos: &[DesktopHello], hold: Duration) -> Each<DesktopGreeted> {
+        desks::greet(self, hellos, hold).await
+    }
+    async fn desks(&self, hold: Duration) -> Result<Vec<Desk>, LedgerError> {
+        desks::desks(self, hold).await
     }
 }
 

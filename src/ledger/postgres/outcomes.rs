@@ -16,7 +16,7 @@ use super::rows::{Fault, Saga, damaged, detected_of, get, hold, number, turn_of}
 use super::write::write;
 use crate::clock::from_millis;
 use crate::contract::{Effect, ReplyOutcome, Revision, TurnId};
-use crate::saga::state::Event;
+use crate::saga::state::{Event, Settlement, correct};
 use crate::saga::{Applied, Each, Exchange, Rejected};
 
 /// Begins a transaction that records: many at the same time, none while an outcome without a turn is kept.
@@ -63,7 +63,7 @@ impl Work for Outcomes {
         let held = hold(tx, &turns).await?;
         let (mut told, mut orphans) = (None, Vec::new());
         let mut book = Book::new(held.now, None);
-        let mut answers = Vec::with_capacity(items.len());
+        let (mut answers, mut corrections) = (Vec::with_capacity(items.len()), Vec::new());
         for outcome in items {
             let Some(known) = held.saga(outcome.turn) else {
                 orphans.push(*outcome);
@@ -72,6 +72,9 @@ impl Work for Outcomes {
             };
             let mut saga = known.clone();
             let ended = book.item(|page| Ok(conclude(page, &mut saga, outcome)));
+            if let Some(correction) = correct(known.state, saga.state).filter(|_| ended == Ok(true)) {
+                corrections.push((outcome.turn, outcome.revision, correction));
+            }
             if ended == Ok(true) || ended.is_err() {
                 answers.push(ended.map(|_| Applied::Ended { exchange: None }));
                 continue;
@@ -89,6 +92,7 @@ impl Work for Outcomes {
             }));
         }
         write(tx, book.close()).await?;
+        correct_quota(tx, &corrections).await?;
         if self.keep {
             keep(tx, &orphans, held.now).await?;
         }
@@ -113,7 +117,8 @@ fn conclude(page: &mut Page, saga: &mut Saga, outcome: &ReplyOutcome) -> bool {
 }
 
 fn settle(page: &mut Page, saga: &mut Saga, outcome: &ReplyOutcome) -> bool {
-    let stamp = Stamp::new(outcome.desktop.as_str());
+    let times = times_of(outcome);
+    let stamp = Stamp { times: times.as_deref(), ..Stamp::new(outcome.desktop.as_str()) };
     let ends = bears_on(outcome, saga.revision)
         && page.advance(stamp, saga, Event::Outcome(outcome.effect), &detail_of(outcome));
     if ends {
@@ -123,6 +128,34 @@ fn settle(page: &mut Page, saga: &mut Saga, outcome: &ReplyOutcome) -> bool {
     ends
 }
 
+/// When each step happened on the desk, for the story.
+fn times_of(outcome: &ReplyOutcome) -> Option<String> {
+    serde_json::to_string(&outcome.timings).ok()
+}
+
+/// Late words about revisions whose quota was settled by a guess. The day's row is locked last, as by every group.
+async fn correct_quota(tx: &mut PgConnection, corrections: &[(TurnId, Revision, Settlement)]) -> Result<(), Fault> {
+    for (turn, revision, correction) in corrections {
+        let (from, to, change) = match correction {
+            Settlement::Used => ("released", "used", 1_i64),
+            Settlement::Released => ("used", "released", -1),
+        };
+        sqlx::query(
+            "with corrected as (
+                 update quota set state = $3 where turn = $1 and revision = $2 and state = $4 returning day)
+             update quota_days y set taken = greatest(y.taken + $5, 0) from corrected c where y.day = c.day",
+        )
+        .bind(turn.0)
+        .bind(i64::from(revision.0))
+        .bind(to)
+        .bind(from)
+        .bind(change)
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
 fn detail_of(outcome: &ReplyOutcome) -> String {
     let reason: String = outcome.reason.chars().take(1_000).collect();
     format!("{}: {reason}", outcome.effect)
@@ -130,7 +163,8 @@ fn detail_of(outcome: &ReplyOutcome) -> String {
 
 /// What changed nothing is told, once.
 fn tell_kept(page: &mut Page, saga: &Saga, outcome: &ReplyOutcome) {
-    let stamp = Stamp::new(outcome.desktop.as_str());
+    let times = times_of(outcome);
+    let stamp = Stamp { times: times.as_deref(), ..Stamp::new(outcome.desktop.as_str()) };
     let states = (Some(saga.state), saga.state);
     page.tell(stamp, (saga.turn, outcome.revision), "outcome_kept", states, &detail_of(outcome));
 }

@@ -75,8 +75,7 @@ pub(super) async fn show(ledger: &PostgresLedger, turn: TurnId) -> Result<Option
 }
 
 pub(super) async fn story(ledger: &PostgresLedger, turn: TurnId) -> Result<Vec<StoryLine>, LedgerError> {
-    let statement =
-        "select at, who, revision, event, state_from, state_to, detail from events where turn = $1 order by number";
+    let statement = "select at, who, revision, event, state_from, state_to, detail, times from events where turn = $1 order by number";
     let rows = ledger.ask(|| sqlx::query(statement).bind(turn.0)).await?;
     let line = |row: &PgRow| {
         Ok(StoryLine {
@@ -87,6 +86,7 @@ pub(super) async fn story(ledger: &PostgresLedger, turn: TurnId) -> Result<Vec<S
             from: get(row, "state_from")?,
             to: get(row, "state_to")?,
             detail: get(row, "detail")?,
+            times: get::<Option<&str>>(row, "times")?.and_then(|text| serde_json::from_str(text).ok()),
         })
     };
     rows.iter().map(line).collect()

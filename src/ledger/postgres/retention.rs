@@ -47,6 +47,8 @@ async fn prune_once(ledger: &PostgresLedger, retention: Retention) -> Result<Pru
         sqlx::query(statement).bind(&gone).execute(&mut *tx).await?;
     }
     let age = millis(retention.rows);
+    sqlx::query("delete from desks where last_seen < (select ledger_now()) - $1").bind(age).execute(&mut *tx).await?;
+    sqlx::query("delete from owners where until < (select ledger_now()) - $1").bind(age).execute(&mut *tx).await?;
     sqlx::query("delete from orphans where at < (select ledger_now()) - $1").bind(age).execute(&mut *tx).await?;
     sqlx::query("delete from quota_days where day < ((select ledger_now()) - $1) / $2")
         .bind(age)

@@ -52,8 +52,8 @@ impl From<sqlx::Error> for Fault {
 /// What an SQLSTATE means. The messages of bad rows are not handed on: some of them quote the row.
 fn of_state(code: &str, constraint: Option<&str>, message: &str) -> Fault {
     match (code.get(..2).unwrap_or_default(), code) {
-        // Somebody else has just written the first row of this turn, or of this day.
-        (_, "23505") if matches!(constraint, Some("sagas_pkey" | "quota_days_pkey")) => {
+        // Somebody else has just written the first row of this turn, of this day, or of this account.
+        (_, "23505") if matches!(constraint, Some("sagas_pkey" | "quota_days_pkey" | "owners_pkey")) => {
             Fault::Again("another worker wrote the same key".to_owned())
         }
         ("22" | "23" | "54", _) => {
@@ -144,6 +144,12 @@ pub(super) fn draft_of(row: &PgRow, revision: Revision) -> Result<StoredDraft, L
         version: DraftVersion(version),
         draft: Draft { text: get(row, "text")?, provider: get(row, "provider")?, ceiling: parsed(row, "ceiling")? },
     })
+}
+
+/// The column `owner_token` of a turn.
+pub(super) fn owner_token(row: &PgRow) -> Result<Option<u64>, LedgerError> {
+    let token: Option<i64> = get(row, "owner_token")?;
+    token.map(u64::try_from).transpose().map_err(|_| damaged("owner_token"))
 }
 
 /// The column `body` of a turn.

@@ -16,7 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn terms() -> Terms {
     let lease = LeaseRequest { worker: "w".to_owned(), hold: Duration::from_secs(45) };
-    Terms { lease, finish_within: HOUR, reserve_quota: true }
+    Terms { lease, finish_within: HOUR, account_hold: HOUR, reserve_quota: true }
 }
 
 async fn recorded(ledger: &PostgresLedger, of: &MessagesDetected) -> LeaseToken {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::PostgresLedger;
 use super::book::{Book, Page, Stamp};
 use super::group::{self, SOON, Wave, Work, hold_today};
-use super::rows::{Fault, Held, Saga, damaged, detected_of, draft_of, get, hold};
+use super::rows::{Fault, Held, Saga, damaged, detected_of, draft_of, get, hold, owner_token};
 use super::write::write;
 use crate::clock::{from_millis, millis};
 use crate::contract::{Authority, Command, DraftVersion, ReplySend, TurnId};
@@ -86,7 +86,7 @@ fn change(page: &mut Page, held: &Held, wanted: &Transition) -> Result<Step, Rej
         if *change == Change::ReserveQuota && !page.take_quota(&mut saga) {
             return Ok(Step::QuotaExhausted);
         }
-        let stamp = Stamp { id: wanted.event_id(index), who: &wanted.who };
+        let stamp = Stamp::of(wanted.event_id(index), &wanted.who);
         page.advance(stamp, &mut saga, change.event(), &change.detail());
         match change {
             Change::StoreDraft(draft) => version = Some(page.store_draft(&mut saga, draft)),
@@ -163,7 +163,7 @@ async fn decide_once(ledger: &PostgresLedger, decision: &Decision) -> Result<Dec
         return Ok(Decided::NotAwaiting(saga.state));
     }
     let row = sqlx::query(
-        "select t.body, d.version, d.text, d.provider, d.ceiling from turns t join drafts d using (turn)
+        "select t.body, t.owner_token, d.version, d.text, d.provider, d.ceiling from turns t join drafts d using (turn)
          where t.turn = $1 and d.revision = $2 and d.text is not null and d.discarded_at is null",
     )
     .bind(saga.turn.0)
@@ -179,7 +179,7 @@ async fn decide_once(ledger: &PostgresLedger, decision: &Decision) -> Result<Dec
     let (event, detail) = (Uuid::now_v7(), format!("draft {}", stored.version));
     let mut book = Book::new(held.now, None);
     let written = book.item(|page| {
-        let (mut saga, stamp) = (saga, Stamp { id: event, who: &decision.by });
+        let (mut saga, stamp) = (saga, Stamp::of(event, &decision.by));
         if decision.approve {
             page.advance(stamp, &mut saga, Event::Approved, &detail);
             page.write_command(event, &command, page.now + PUBLISHER_HOLD_MS)?;
@@ -216,5 +216,6 @@ fn approved(
         text,
         authority: Authority::ApprovedBy { by: decision.by.clone() },
         issued_at: from_millis(now),
+        owner_token: owner_token(row)?,
     }))
 }

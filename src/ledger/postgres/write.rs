@@ -95,7 +95,7 @@ fn update_sagas(statement: &mut Statement, rows: &[Saga]) {
 }
 
 fn upsert_turns(statement: &mut Statement, rows: &[TurnRow], now: i64) {
-    let columns = "turn, journal, desktop, conversation, peer, body, recorded_at";
+    let columns = "turn, journal, desktop, conversation, peer, body, recorded_at, owner_token";
     let arrays = |arrays: &mut Arrays<'_>| {
         arrays.ids(rows.iter().map(|row| row.turn.0));
         arrays.ids(rows.iter().map(|row| row.journal.0));
@@ -104,14 +104,15 @@ fn upsert_turns(statement: &mut Statement, rows: &[TurnRow], now: i64) {
         arrays.texts(rows.iter().map(|row| row.peer.clone()));
         arrays.texts(rows.iter().map(|row| row.body.clone()));
         arrays.numbers(rows.iter().map(|_| now));
+        arrays.column("bigint", rows.iter().map(|row| row.owner_token.map(clamp)));
     };
-    let tail =
-        "on conflict (turn) do update set desktop = excluded.desktop, peer = excluded.peer, body = excluded.body";
+    let tail = "on conflict (turn) do update set desktop = excluded.desktop, peer = excluded.peer,
+                    body = excluded.body, owner_token = excluded.owner_token";
     statement.branch("recorded", &format!("insert into turns ({columns}) select * from"), arrays, tail);
 }
 
 fn insert_events(statement: &mut Statement, rows: &[EventRow], now: i64) {
-    let columns = "id, turn, revision, at, who, event, state_from, state_to, detail";
+    let columns = "id, turn, revision, at, who, event, state_from, state_to, detail, times";
     let arrays = |arrays: &mut Arrays<'_>| {
         arrays.ids(rows.iter().map(|row| row.id));
         arrays.ids(rows.iter().map(|row| row.turn.0));
@@ -122,6 +123,7 @@ fn insert_events(statement: &mut Statement, rows: &[EventRow], now: i64) {
         arrays.column("text", rows.iter().map(|row| row.from.map(|state| state.to_string())));
         arrays.texts(rows.iter().map(|row| row.to.to_string()));
         arrays.texts(rows.iter().map(|row| row.detail.clone()));
+        arrays.column("text", rows.iter().map(|row| row.times.clone()));
     };
     // Numbered in the order in which they were written down.
     let tail = format!("with ordinality as w ({columns}, place) order by place");

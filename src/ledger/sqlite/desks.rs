@@ -146,19 +146,7 @@ pub(super) async fn desks(ledger: &SqliteLedger, hold: Duration) -> Result<Vec<D
         .map_err(failed)?;
     for row in &rows {
         let owner = owner_of(row)?;
-        let desk = desks.entry(owner.journal).or_insert_with(|| Desk {
-            desktop: owner.desktop.clone(),
-            journal: owner.journal,
-            version: String::new(),
-            host: String::new(),
-            first_seen: None,
-            last_seen: None,
-            silent_for: Duration::ZERO,
-            interval: Duration::ZERO,
-            stopped: false,
-            cloned: false,
-            accounts: Vec::new(),
-        });
+        let desk = desks.entry(owner.journal).or_insert_with(|| Desk::silent(owner.desktop.clone(), owner.journal));
         let text = |column: &str| row.try_get::<String, _>(column).map_err(failed);
         let account =
             Account { application: text("application")?, network: text("network")?, account: text("account")? };
