@@ -96,6 +96,7 @@ fn issuing() -> String {
             text: String::new(),
             authority: crate::contract::Authority::Auto,
             issued_at: crate::clock::from_millis(0),
+            owner_token: None,
         };
         page.write_command(uuid::Uuid::nil(), &Command::Send(send), 0).unwrap();
         page.writes.changed.push(saga);
