@@ -27,6 +27,8 @@ create table owners (
     journal      uuid not null,
     -- null for a desk that says no hello
     instance     uuid,
+    -- the journal's very file on its machine: whoever has it open next knows that this process has ended
+    seat         text not null,
     token        bigint not null,
     since        bigint not null,
     until        bigint not null,

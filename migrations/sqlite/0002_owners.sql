@@ -27,6 +27,8 @@ create table owners (
     journal      text not null,
     -- null for a desk that says no hello
     instance     text,
+    -- the journal's very file on its machine: whoever has it open next knows that this process has ended
+    seat         text not null,
     token        integer not null,
     since        integer not null,
     until        integer not null,

@@ -52,6 +52,10 @@ pub struct DesktopHello {
     pub version: String,
     /// The machine's name.
     pub host: String,
+    /// Names the journal's very file on its running machine, where it is known: of two processes with one seat, the
+    /// earlier one has ended, because the file is locked. A copy has another seat.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub seat: String,
     /// The accounts whose conversations it reads.
     pub accounts: Vec<Account>,
     /// How long until the next hello, in milliseconds.

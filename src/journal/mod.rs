@@ -53,6 +53,7 @@ struct Inner {
     id: JournalId,
     session: i64,
     instance: InstanceId,
+    seat: String,
     told: desk::Told,
     desktop: DesktopId,
     settings: TurnSettings,
@@ -73,6 +74,7 @@ impl Journal {
             id: opened.id,
             session: opened.session,
             instance: InstanceId::draw(),
+            seat: open::seat(path),
             told: desk::Told::default(),
             desktop,
             settings,
@@ -89,6 +91,12 @@ impl Journal {
     /// This opening of the file: no other process, and no copy of the file, has it.
     pub fn instance(&self) -> InstanceId {
         self.0.instance
+    }
+
+    /// Names this very file on this running machine, as `boot/device/inode`; empty where the machine does not tell. Who
+    /// has it open knows that whoever had it before has ended, because the file is locked; a copy has another one.
+    pub fn seat(&self) -> &str {
+        &self.0.seat
     }
 
     /// Tells of every change that may give the publisher or the executor something to do. What becomes due by time

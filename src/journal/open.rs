@@ -74,6 +74,19 @@ fn lock(path: &Path) -> Result<File, JournalError> {
     }
 }
 
+/// See [`super::Journal::seat`]. Asked for only after the lock was taken.
+pub(super) fn seat(path: &Path) -> String {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        if let (Ok(boot), Ok(file)) = (boot, std::fs::metadata(lock_path(path))) {
+            return format!("{}/{}/{}", boot.trim(), file.dev(), file.ino());
+        }
+    }
+    String::new()
+}
+
 fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");

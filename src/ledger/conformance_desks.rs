@@ -24,6 +24,7 @@ fn hello(journal: u128, instance: u128, said: i64) -> DesktopHello {
         started_at: from_millis(instance as i64),
         version: "0.2.0".to_owned(),
         host: "office".to_owned(),
+        seat: String::new(),
         accounts: vec![Account::of(&turn("alice", 1, 1).conversation)],
         interval_ms: 10_000,
         leaving: false,
@@ -118,7 +119,8 @@ pub(super) async fn a_copied_journal_is_noticed_and_both_are_told(site: &dyn Sit
     assert_eq!(owns(ledger, &hello(1, 10, 0)).await, Some(1));
     let copy = greet(ledger, &hello(1, 11, 10_000)).await;
     assert!(!copy.cloned && copy.current && copy.accounts[0].owned, "so far it may be a restart");
-    assert_eq!(copy.accounts[0].inherit_ms, 45_000, "what was issued to the one before waits until it cannot be typed");
+    let wait = copy.accounts[0].inherit_ms;
+    assert!((40_000..=45_000).contains(&wait), "what was issued to the one before waits {wait} ms");
     assert!(!greet(ledger, &hello(1, 10, 0)).await.cloned, "the same hello once more is no sign of life");
     let first = greet(ledger, &hello(1, 10, 11_000)).await;
     assert!(first.cloned && !first.current && !first.accounts[0].owned);

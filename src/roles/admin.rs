@@ -199,9 +199,14 @@ impl Admin for Parts {
         Ok(listed.into_iter().map(summary).collect())
     }
 
-    #[cfg(not(feature = "worker"))]
+    #[cfg(all(feature = "desktop", not(feature = "worker")))]
     async fn sagas(&self, _all: bool) -> Result<Vec<SagaSummary>, AdminError> {
         self.turns_of_the_desk().await
+    }
+
+    #[cfg(not(any(feature = "desktop", feature = "worker")))]
+    async fn sagas(&self, _all: bool) -> Result<Vec<SagaSummary>, AdminError> {
+        Err(AdminError::NotHere(no_worker()))
     }
 
     #[cfg(feature = "worker")]

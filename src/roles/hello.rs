@@ -97,6 +97,7 @@ async fn greet(
         started_at,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host: greeting.host.chars().take(200).collect(),
+        seat: shared.journal.seat().to_owned(),
         accounts: accounts.iter().take(MAX_ACCOUNTS).cloned().collect(),
         interval_ms: u64::try_from(greeting.every.as_millis()).unwrap_or(u64::MAX).max(1),
         leaving,

@@ -59,7 +59,7 @@ impl Cluster {
         let generation: crate::generation::Settings = section("generation");
         let chain = crate::generation::build(&generation, &std::collections::BTreeMap::new(), &shared).unwrap();
         let mut limits: crate::limits::Settings = section("limits");
-        limits.burst = std::num::NonZeroU32::MAX;
+        limits.burst = std::num::NonZeroU32::new(100).unwrap();
         let bus = Arc::new(Bus::default());
         let ports = Ports {
             ledger: Arc::new(ledger.clone()),
@@ -182,6 +182,7 @@ impl Desk {
             started_at: self.started_at,
             version: "0.2.0".to_owned(),
             host: "office".to_owned(),
+            seat: self.journal.seat().to_owned(),
             accounts: self.journal.accounts().await.unwrap(),
             interval_ms: 10_000,
             leaving: false,

@@ -10,7 +10,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::clock::elapsed;
-use crate::contract::{Account, AccountOwner, DesktopGreeted, DesktopHello, DesktopId, InstanceId, JournalId};
+use crate::contract::{
+    Account, AccountOwner, DesktopGreeted, DesktopHello, DesktopId, InstanceId, JournalId, MessagesDetected,
+};
 
 /// How many times the hold of an ownership a desk counts as cloned after its rival was heard last.
 const CLONED_FOR: u32 = 2;
@@ -101,6 +103,8 @@ pub struct Owner {
     pub journal: JournalId,
     /// The process that holds it; `None` for a desk that says no hello (release 0.1.0).
     pub instance: Option<InstanceId>,
+    /// Where that process sits; empty where that is not known.
+    pub seat: String,
     /// Rises with each new owner and each new process.
     pub token: u64,
     /// The token with which this journal came into it.
@@ -121,6 +125,22 @@ pub struct Claimant {
     pub journal: JournalId,
     /// Its process, if it said hello; `None` for who only sends a turn.
     pub instance: Option<InstanceId>,
+    /// Where that process sits; empty where that is not known.
+    pub seat: String,
+}
+
+impl Claimant {
+    /// Who only sends a turn.
+    pub fn of(turn: &MessagesDetected) -> Self {
+        Self { desktop: turn.desktop.clone(), journal: turn.journal, instance: None, seat: String::new() }
+    }
+}
+
+impl Claimant {
+    /// Whether the process before has certainly ended: it held the lock of the very file that this one has open.
+    fn follows(&self, owner: &Owner) -> bool {
+        !self.seat.is_empty() && self.seat == owner.seat
+    }
 }
 
 /// What an account's owner is after `who` asked for it at `now`: the claimant, if it had it or if nobody holds it.
@@ -130,6 +150,7 @@ pub fn claim(owner: Option<&Owner>, who: &Claimant, now: Timestamp, hold: Durati
         desktop: who.desktop.clone(),
         journal: who.journal,
         instance: who.instance,
+        seat: who.seat.clone(),
         token,
         since: token,
         until,
@@ -146,10 +167,12 @@ pub fn claim(owner: Option<&Owner>, who: &Claimant, now: Timestamp, hold: Durati
         // Heard not long ago: a row less to write.
         (None, None) if elapsed(now, owner.until) * 3 > hold * 2 => kept,
         (before, instance) if before == instance || before.is_none() => {
-            Owner { instance, until: until.max(owner.until), ..kept }
+            Owner { instance, seat: who.seat.clone(), until: until.max(owner.until), ..kept }
         }
         (_, instance) => {
-            Owner { instance, token: owner.token + 1, until, former_until: owner.until.max(owner.former_until), ..kept }
+            let before = if who.follows(owner) { owner.former_until } else { owner.until.max(owner.former_until) };
+            let (seat, token) = (who.seat.clone(), owner.token + 1);
+            Owner { instance, seat, token, until, former_until: before, ..kept }
         }
     }
 }
@@ -194,7 +217,8 @@ pub fn greet(
         return owner.map(|owner| release(owner, hello.instance, now));
     }
     let (desktop, journal) = (hello.desktop.clone(), hello.journal);
-    Some(claim(owner, &Claimant { desktop, journal, instance: Some(hello.instance) }, now, hold))
+    let (instance, seat) = (Some(hello.instance), hello.seat.clone());
+    Some(claim(owner, &Claimant { desktop, journal, instance, seat }, now, hold))
 }
 
 /// What a desk is told of one account.

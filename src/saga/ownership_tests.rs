@@ -25,6 +25,7 @@ fn hello(journal: u128, instance: u128, started: i64, at: i64) -> DesktopHello {
         started_at: from_millis(started),
         version: "0.2.0".to_owned(),
         host: "office".to_owned(),
+        seat: String::new(),
         accounts: vec![account()],
         interval_ms: 10_000,
         leaving: false,
@@ -87,12 +88,26 @@ fn who_leaves_gives_way_at_once_and_who_comes_back_in_time_keeps_its_reign() {
 }
 
 #[test]
+fn a_process_in_the_same_seat_inherits_at_once() {
+    let mut book = Book::default();
+    let sitting = |seat: &str, of: DesktopHello| DesktopHello { seat: seat.to_owned(), ..of };
+    book.hear(&sitting("file-1", hello(1, 10, 0, 1_000)), 1_000);
+    let restarted = book.hear(&sitting("file-1", hello(1, 11, 2_000, 2_000)), 2_000);
+    assert_eq!((restarted.accounts[0].token, restarted.accounts[0].inherit_ms), (2, 0), "the file's lock proves it");
+    let copied = book.hear(&sitting("file-2", hello(1, 12, 3_000, 3_000)), 3_000);
+    assert_eq!((copied.accounts[0].token, copied.accounts[0].inherit_ms), (3, 44_000));
+    let again = book.hear(&sitting("file-2", hello(1, 13, 4_000, 4_000)), 4_000);
+    assert_eq!(again.accounts[0].inherit_ms, 43_000, "the first file's process may still live");
+}
+
+#[test]
 fn a_desk_that_says_no_hello_owns_by_its_turns_and_gets_no_token() {
     let now = from_millis(1_000);
     let who = |journal: u128| Claimant {
         desktop: DesktopId::try_from(format!("desk-{journal}")).unwrap(),
         journal: JournalId(id(journal)),
         instance: None,
+        seat: String::new(),
     };
     let owner = claim(None, &who(1), now, HOLD);
     assert_eq!(permits(&owner, JournalId(id(1))), Some(None));

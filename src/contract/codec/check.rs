@@ -87,6 +87,7 @@ fn check_messages(detected: &MessagesDetected) -> Result<(), Fault> {
 fn check_hello(hello: &DesktopHello) -> Result<(), Fault> {
     check_name("version", &hello.version)?;
     check_name("host", &hello.host)?;
+    check_name("seat", &hello.seat)?;
     if hello.interval_ms == 0 {
         return Err(Fault::OutOfRange { field: "interval_ms", expected: "1 or more" });
     }

@@ -83,6 +83,7 @@ fn hello() -> DesktopHello {
         started_at: at(),
         version: "0.2.0".to_owned(),
         host: "office-7".to_owned(),
+        seat: "5a2c/2049/77".to_owned(),
         accounts: vec![account()],
         interval_ms: 10_000,
         leaving: false,

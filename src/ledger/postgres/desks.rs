@@ -20,7 +20,7 @@ use crate::saga::{Desk, Each, LedgerError, OwnedAccount, Rejected};
 /// Accounts with their owners.
 pub(super) type Owners = BTreeMap<Account, Owner>;
 
-const OWNERS: &str = "
+pub(super) const OWNERS: &str = "
     select o.* from owners o join unnest($1::text[], $2::text[], $3::text[]) as w (application, network, account)
         using (application, network, account)";
 
@@ -37,7 +37,7 @@ pub(super) async fn greet(ledger: &PostgresLedger, hellos: &[DesktopHello], hold
     let fits = |hello: &DesktopHello| {
         let names =
             hello.accounts.iter().flat_map(|account| [&account.application, &account.network, &account.account]);
-        !names.chain([&hello.version, &hello.host]).any(|name| name.contains('\0'))
+        !names.chain([&hello.version, &hello.host, &hello.seat]).any(|name| name.contains('\0'))
     };
     let good: Vec<&DesktopHello> = hellos.iter().filter(|hello| fits(hello)).collect();
     let mut answers = retry(SOON, || ledger.in_time(greet_once(ledger, &good, hold))).await?.into_iter();
@@ -167,11 +167,11 @@ async fn save_owners(tx: &mut PgConnection, before: &Owners, after: &Owners) -> 
             Some(known) if known == owner => continue,
             Some(_) => {
                 "update owners set desktop = $4, journal = $5, instance = $6, token = $7, since = $8, until = $9,
-                     former_until = $10 where application = $1 and network = $2 and account = $3"
+                     former_until = $10, seat = $11 where application = $1 and network = $2 and account = $3"
             }
             None => {
                 "insert into owners (application, network, account, desktop, journal, instance, token, since, until,
-                     former_until) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+                     former_until, seat) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
             }
         };
         sqlx::query(statement)
@@ -185,6 +185,7 @@ async fn save_owners(tx: &mut PgConnection, before: &Owners, after: &Owners) -> 
             .bind(signed(owner.since))
             .bind(to_millis(owner.until))
             .bind(to_millis(owner.former_until))
+            .bind(&owner.seat)
             .execute(&mut *tx)
             .await?;
     }
@@ -218,8 +219,7 @@ pub(super) async fn claim(
 fn heard(mut owners: Owners, turns: &[&MessagesDetected], now: i64, hold: Duration) -> Owners {
     for turn in turns {
         let account = Account::of(&turn.conversation);
-        let who = Claimant { desktop: turn.desktop.clone(), journal: turn.journal, instance: None };
-        let owner = ownership::claim(owners.get(&account), &who, from_millis(now), hold);
+        let owner = ownership::claim(owners.get(&account), &Claimant::of(turn), from_millis(now), hold);
         owners.insert(account, owner);
     }
     owners
@@ -284,6 +284,7 @@ fn owner_of(row: &PgRow) -> Result<Owner, LedgerError> {
         desktop: desktop_of(row)?,
         journal: JournalId(get(row, "journal")?),
         instance: get::<Option<Uuid>>(row, "instance")?.map(InstanceId),
+        seat: get(row, "seat")?,
         token: number(row, "token")?,
         since: number(row, "since")?,
         until: time("until")?,

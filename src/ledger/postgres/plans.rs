@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use super::book::{Book, Page, Stamp};
+use super::desks::OWNERS;
 use super::leases::{MARK_PUBLISHED, RENEW, TAKE_COMMANDS, TAKE_OVER, TAKE_OVERDUE};
 use super::retention::{OVER_AGE, TEXT_OVER_AGE};
 use super::rows::{HOLD, Saga};
@@ -38,6 +39,10 @@ const LIVED: &str = "
     from sagas;
     insert into quota (turn, revision, day, state) select turn, 1, updated_at / 86400000, 'used' from sagas;
     insert into quota_days (day, taken) select n, 100 from generate_series(1, 400) as n;
+    insert into owners (application, network, account, desktop, journal, instance, seat, token, since, until,
+                        former_until)
+    select 'hexchat', 'irc', 'account ' || n, 'desk', gen_random_uuid(), gen_random_uuid(), '', 1, 1, n, n
+    from generate_series(1, 5000) as n;
     insert into orphans (turn, revision, effect, body, at)
     select gen_random_uuid(), 1, 'refused', '{}', n from generate_series(1, 1000) as n;
     analyze;";
@@ -115,6 +120,7 @@ fn ending() -> String {
 fn hot() -> Vec<(&'static str, String, &'static [&'static str])> {
     vec![
         ("every group: lock and read its replies", HOLD.to_owned(), &["sagas_pkey", "orphans_pkey"]),
+        ("record: who answers for the accounts", OWNERS.to_owned(), &["owners_pkey"]),
         ("record: write", recording(), &["quota_days_pkey"]),
         ("draft and issue: write", issuing(), &["sagas_pkey"]),
         ("outcome: write", ending(), &["sagas_pkey", "outbox_turn", "drafts_pkey", "quota_pkey"]),
@@ -172,7 +178,7 @@ async fn the_hot_statements_find_their_rows_by_keys_and_the_document_says_how() 
     let mut plans = Vec::new();
     for (name, statement, indexes) in hot() {
         let plan = plan(&mut connection, &statement).await;
-        for table in ["sagas", "turns", "drafts", "events", "outbox", "quota", "quota_days", "orphans"] {
+        for table in ["sagas", "turns", "drafts", "events", "outbox", "quota", "quota_days", "orphans", "owners"] {
             assert!(!plan.contains(&format!("Seq Scan on {table}")), "{name} reads all of {table}:\n{plan}");
         }
         assert!(!plan.contains("Materialize") && !plan.contains("Memoize"), "{name} goes over rows again:\n{plan}");

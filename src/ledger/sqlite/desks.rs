@@ -94,10 +94,10 @@ async fn save_owner(tx: &mut SqliteConnection, account: &Account, owner: &Owner)
     let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     sqlx::query(
         "insert into owners (application, network, account, desktop, journal, instance, token, since, until,
-                             former_until)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                             former_until, seat)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          on conflict (application, network, account) do update set desktop = ?4, journal = ?5, instance = ?6,
-             token = ?7, since = ?8, until = ?9, former_until = ?10",
+             token = ?7, since = ?8, until = ?9, former_until = ?10, seat = ?11",
     )
     .bind(&account.application)
     .bind(&account.network)
@@ -109,6 +109,7 @@ async fn save_owner(tx: &mut SqliteConnection, account: &Account, owner: &Owner)
     .bind(signed(owner.since))
     .bind(to_millis(owner.until))
     .bind(to_millis(owner.former_until))
+    .bind(&owner.seat)
     .execute(tx)
     .await?;
     Ok(())
@@ -123,8 +124,7 @@ pub(super) async fn claim(
 ) -> Result<Owner, Fault> {
     let account = Account::of(&turn.conversation);
     let before = owner(tx, &account).await?;
-    let who = Claimant { desktop: turn.desktop.clone(), journal: turn.journal, instance: None };
-    let after = ownership::claim(before.as_ref(), &who, from_millis(now), hold);
+    let after = ownership::claim(before.as_ref(), &Claimant::of(turn), from_millis(now), hold);
     if before.as_ref() != Some(&after) {
         save_owner(tx, &account, &after).await?;
     }
@@ -203,6 +203,7 @@ fn owner_of(row: &SqliteRow) -> Result<Owner, LedgerError> {
         desktop: desktop_of(row)?,
         journal: parsed::<JournalId>(row, "journal")?,
         instance: instance.map(|text| text.parse()).transpose().map_err(|_| damaged("an instance"))?,
+        seat: row.try_get("seat").map_err(failed)?,
         token: number(row, "token")?,
         since: number(row, "since")?,
         until: time("until")?,
