@@ -59,6 +59,8 @@ enum Command {
         #[command(subcommand)]
         command: SagasCommand,
     },
+    /// Which desks run, and which accounts each answers for.
+    Desks,
     /// Set how far autoreply may go, pause it, or stop it.
     Control {
         #[command(subcommand)]
@@ -371,6 +373,7 @@ async fn role(command: Command, context: &Context) -> Done {
             SagasCommand::Approve { turn, version } => roles::sagas::approve(context, turn, version).await?,
             SagasCommand::Reject { turn, why } => roles::sagas::reject(context, turn, why).await?,
         },
+        Command::Desks => roles::desks::list(context).await?,
         Command::Control { command } => control(context, command).await?,
         Command::Forget { peer } => roles::forget::run(context, &peer).await?,
         Command::Migrate => roles::migrate::run(context).await?,

@@ -250,6 +250,26 @@ fn crates_stay_in_their_room() {
     }
 }
 
+/// The places between a room's types and the wire. What crosses there becomes bytes in `contract/codec` and nowhere else,
+/// so that sealing it later is a change of one place.
+const ON_THE_WAY: &[&str] =
+    &["saga", "stream", "roles/hello.rs", "roles/relay.rs", "roles/wiring.rs", "roles/worker.rs"];
+
+#[test]
+fn records_become_bytes_in_the_codec_alone() {
+    let sources = sources();
+    for way in ON_THE_WAY {
+        let there: Vec<_> = sources.iter().filter(|(place, _)| is_in(place, way)).collect();
+        assert!(!there.is_empty(), "src/{way} is gone; the rule guards nothing there");
+        for (place, source) in there.into_iter().filter(|(place, _)| !place.ends_with("tests.rs")) {
+            let named = Paths::of(source).names_crate("serde_json");
+            assert!(!named, "src/{place} makes or reads JSON; records do that in contract/codec");
+        }
+    }
+    let codec = sources.iter().find(|(place, _)| place == "contract/codec/mod.rs");
+    assert!(codec.is_some_and(|(_, source)| Paths::of(source).names_crate("serde_json")), "the codec has moved");
+}
+
 /// Lines of a file before its test module.
 fn lines_of_code(source: &str) -> usize {
     source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().lines().count()

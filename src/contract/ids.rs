@@ -45,6 +45,18 @@ uuid_id! {
     JournalId
 }
 
+uuid_id! {
+    /// One run of a desktop's process, drawn when it starts: two at a time that use one journal are a copied desk.
+    InstanceId
+}
+
+impl InstanceId {
+    /// A fresh id for a process that has just started.
+    pub fn draw() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
 impl ConversationId {
     /// The id of the conversation with `peer` by `account` on `network`.
     pub fn derive(network: &str, account: &str, peer: &str) -> Self {

@@ -241,6 +241,10 @@ pub struct ReplySend {
     pub authority: Authority,
     /// When it was issued, on the worker's clock.
     pub issued_at: Timestamp,
+    /// Under which ownership of the account it was issued: the desktop types it only while it holds that one. Workers
+    /// of release 0.1.0, and all where the desktop says no hello, leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_token: Option<u64>,
 }
 
 /// `reply.withdraw.v1`: please do not type it, if you still can.

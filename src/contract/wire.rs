@@ -1,6 +1,6 @@
 //! The shape of a record on the wire: topic, key, CloudEvents headers, JSON body.
 
-/// The five topics.
+/// The topics.
 pub mod topic {
     /// Turns as desktops saw them, keyed by conversation.
     pub const MESSAGES: &str = "autoreply.messages";
@@ -8,6 +8,10 @@ pub mod topic {
     pub const COMMANDS: &str = "autoreply.commands";
     /// What became of turns, keyed by conversation.
     pub const OUTCOMES: &str = "autoreply.outcomes";
+    /// Hellos of desktops, keyed by desktop.
+    pub const DESKTOPS: &str = "autoreply.desktops";
+    /// What workers tell desktops beside commands, keyed by desktop. Types that an older desktop could not read.
+    pub const NOTICES: &str = "autoreply.notices";
     /// Modes, pauses and stops, keyed by scope, compacted.
     pub const CONTROLS: &str = "autoreply.controls";
     /// What could not be read, as it came.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::server::ErrorBody;
-use super::{ControlInForce, ControlRequest, Decision, Health, Rejection, SagaStory, SagaSummary};
+use super::{ControlInForce, ControlRequest, Decision, DeskView, Health, Rejection, SagaStory, SagaSummary};
 use crate::contract::{ControlRecord, TurnId};
 use crate::error::Problem;
 
@@ -57,6 +57,14 @@ impl Client {
     /// As for [`Self::sagas`].
     pub async fn reject(&self, turn: TurnId, rejection: &Rejection) -> Result<(), Problem> {
         self.call(Method::POST, &format!("/v1/sagas/{turn}/reject"), Some(rejection)).await
+    }
+
+    /// See [`super::Admin::desks`].
+    ///
+    /// # Errors
+    /// As for [`Self::sagas`].
+    pub async fn desks(&self) -> Result<Vec<DeskView>, Problem> {
+        self.call(Method::GET, "/v1/desks", None::<&()>).await
     }
 
     /// See [`super::Admin::controls`].

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use serde::Deserialize;
 
 pub use views::{
-    ControlInForce, ControlRequest, Decision, Health, Part, Rejection, SagaStory, SagaSummary, StoryEvent,
+    ControlInForce, ControlRequest, Decision, DeskView, Health, OwnedAccountView, Part, Rejection, SagaStory,
+    SagaSummary, StoryEvent,
 };
 
 use crate::contract::{ControlRecord, TurnId};
@@ -55,6 +56,8 @@ pub trait Admin: Send + Sync + 'static {
     async fn approve(&self, turn: TurnId, decision: Decision) -> Result<(), AdminError>;
     /// A person says no.
     async fn reject(&self, turn: TurnId, rejection: Rejection) -> Result<(), AdminError>;
+    /// Every desk that the ledger knows, and the accounts that it answers for.
+    async fn desks(&self) -> Result<Vec<DeskView>, AdminError>;
     /// The controls in force.
     async fn controls(&self) -> Result<Vec<ControlInForce>, AdminError>;
     /// Sets a control: in force here when this returns, also without a broker.

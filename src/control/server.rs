@@ -109,6 +109,7 @@ fn full(admin: Shared) -> Router {
         .route("/v1/sagas/{turn}", get(saga))
         .route("/v1/sagas/{turn}/approve", post(approve))
         .route("/v1/sagas/{turn}/reject", post(reject))
+        .route("/v1/desks", get(desks))
         .route("/v1/controls", get(controls).post(set_control))
         .route("/v1/forget", post(forget))
         .with_state(admin.clone())
@@ -159,6 +160,10 @@ async fn reject(
 
 async fn forget(State(admin): State<Shared>, Json(peer): Json<String>) -> Result<Response, AdminError> {
     Ok(Json(admin.forget(&peer).await?).into_response())
+}
+
+async fn desks(State(admin): State<Shared>) -> Result<Response, AdminError> {
+    Ok(Json(admin.desks().await?).into_response())
 }
 
 async fn controls(State(admin): State<Shared>) -> Result<Response, AdminError> {

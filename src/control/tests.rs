@@ -25,6 +25,12 @@ impl Admin for Scripted {
     async fn reject(&self, _turn: TurnId, _rejection: Rejection) -> Result<(), AdminError> {
         Ok(())
     }
+    async fn desks(&self) -> Result<Vec<DeskView>, AdminError> {
+        let account = OwnedAccountView { account: "hexchat irc/me".into(), token: 2, lapsed: false };
+        let (desktop, journal, state) = ("desk".into(), "j".into(), "fresh".into());
+        let (host, version, last_seen) = ("office".into(), "0.2.0".into(), None);
+        Ok(vec![DeskView { desktop, journal, host, version, last_seen, state, accounts: vec![account] }])
+    }
     async fn controls(&self) -> Result<Vec<ControlInForce>, AdminError> {
         Ok(self.0.lock().unwrap().clone())
     }

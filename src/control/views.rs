@@ -29,9 +29,11 @@ pub struct SagaSummary {
 pub struct StoryEvent {
     /// When.
     pub at: Timestamp,
+    /// Where: a desktop's name, a worker's, or the person's.
+    pub place: String,
     /// What happened.
     pub event: String,
-    /// Who or what did it, and what is to be said of it.
+    /// What is to be said of it.
     pub detail: String,
 }
 
@@ -42,8 +44,39 @@ pub struct SagaStory {
     pub summary: SagaSummary,
     /// What the other side wrote, a line each.
     pub inbound: Vec<String>,
-    /// Its steps in order.
+    /// Its steps on the desk and in the worker, in order of time: two clocks, so that steps close together may stand
+    /// the wrong way round.
     pub events: Vec<StoryEvent>,
+}
+
+/// A desk as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeskView {
+    /// Its name.
+    pub desktop: String,
+    /// Its journal's id.
+    pub journal: String,
+    /// Its machine; empty if it says no hello.
+    pub host: String,
+    /// Its release; empty if it says no hello.
+    pub version: String,
+    /// When it was last heard; nothing if it says no hello.
+    pub last_seen: Option<Timestamp>,
+    /// `fresh`, `silent`, `stopped`, `cloned`, or `no hello`.
+    pub state: String,
+    /// The accounts that it answers for.
+    pub accounts: Vec<OwnedAccountView>,
+}
+
+/// An account that a desk answers for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnedAccountView {
+    /// The account, as `hexchat irc.example/me`.
+    pub account: String,
+    /// The ownership's number.
+    pub token: u64,
+    /// The next desk that asks gets it.
+    pub lapsed: bool,
 }
 
 /// A person's yes.

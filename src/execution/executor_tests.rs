@@ -176,6 +176,7 @@ fn order(peer: &str) -> SendOrder {
         text: "on my way".to_owned(),
         authority: Allowed::Auto,
         issued_at: Timestamp::UNIX_EPOCH,
+        owner_token: None,
     };
     SendOrder { send, conversation, timings: Timings::default(), attempts: 0 }
 }

@@ -8,7 +8,8 @@ use super::rows::{CommandRow, CommandState, ConversationRow, TurnRow, corrupt, p
 use super::{Journal, JournalError};
 use crate::clock::to_millis;
 use crate::contract::{
-    Authority, Command, ControlRecord, Effect, OutcomeRecorded, ReplySend, ReplyWithdraw, Scope, TurnRecorded,
+    Authority, Command, ControlRecord, Effect, OutcomeRecorded, ReplySend, ReplyWithdraw, Revision, Scope, TurnId,
+    TurnRecorded,
 };
 use crate::failpoint;
 use crate::policy::mode::{Halt, Standing, reaches};
@@ -70,7 +71,7 @@ impl Journal {
             let event = Event::ReplyArrived { number: turn.number, revision: send.revision };
             self.tell(tx, &mut row, event, now).await?;
         } else {
-            self.offer_again(tx, send).await?;
+            self.offer_again(tx, send.turn, send.revision).await?;
         }
         if matches!(send.authority, Authority::ApprovedBy { .. }) {
             row.trusted = true;
@@ -79,10 +80,15 @@ impl Journal {
     }
 
     /// The turn has ended: its outcome may have been told before the ledger was restored, so it is told again.
-    async fn offer_again(&self, tx: &mut SqliteConnection, send: &ReplySend) -> Result<(), JournalError> {
+    async fn offer_again(
+        &self,
+        tx: &mut SqliteConnection,
+        turn: TurnId,
+        revision: Revision,
+    ) -> Result<(), JournalError> {
         sqlx::query("update outcomes set acknowledged = 0, published_at = null where turn = ? and revision = ?")
-            .bind(send.turn.0)
-            .bind(send.revision.0)
+            .bind(turn.0)
+            .bind(revision.0)
             .execute(tx)
             .await?;
         Ok(())
@@ -113,21 +119,34 @@ impl Journal {
         self.put_outcome(tx, send.conversation, send.turn, send.revision, &Ending::new(effect, reason), now).await
     }
 
-    /// Honoured only while no key was pressed; afterwards the executor's outcome decides.
+    /// A request. Before the first key it ends the turn; while keys are pressed the fence before Enter stops it; after
+    /// Enter was allowed it is too late, and the executor's outcome is the answer. One that has ended already tells its
+    /// outcome again, since whoever asks has not heard it.
     async fn take_withdraw(
         &self,
         tx: &mut SqliteConnection,
         withdraw: &ReplyWithdraw,
         now: Timestamp,
     ) -> Result<(), JournalError> {
-        let queued = CommandRow::load(tx, withdraw.turn, withdraw.revision)
-            .await?
-            .is_some_and(|command| command.state == CommandState::Queued);
-        if queued {
-            let ending = Ending::new(Effect::Superseded, format!("withdrawn: {}", withdraw.reason));
-            self.end_command(tx, withdraw.turn, withdraw.revision, ending, now).await?;
+        let state = CommandRow::load(tx, withdraw.turn, withdraw.revision).await?.map(|command| command.state);
+        match state {
+            // It may still be on its way: the turn's end keeps it from being typed.
+            None | Some(CommandState::Queued) => {
+                let ending = Ending::new(Effect::Superseded, format!("withdrawn: {}", withdraw.reason));
+                self.end_command(tx, withdraw.turn, withdraw.revision, ending, now).await
+            }
+            Some(CommandState::Intent) => {
+                sqlx::query("update commands set withdrawn = ? where turn = ? and revision = ?")
+                    .bind(&withdraw.reason)
+                    .bind(withdraw.turn.0)
+                    .bind(withdraw.revision.0)
+                    .execute(tx)
+                    .await?;
+                Ok(())
+            }
+            Some(CommandState::Submitting) => Ok(()),
+            Some(CommandState::Ended) => self.offer_again(tx, withdraw.turn, withdraw.revision).await,
         }
-        Ok(())
     }
 
     /// See [`Journal::apply_control`].
@@ -189,14 +208,15 @@ impl Journal {
         tx: &mut SqliteConnection,
         conversation: &crate::contract::Conversation,
     ) -> Result<Standing, JournalError> {
+        let all = self.scopes(tx).await?;
+        let reaching = all.into_iter().filter(|(scope, _)| reaches(scope, self.desktop(), conversation));
+        Ok(reaching.fold(Standing::default(), |together, (_, standing)| together.and(standing)))
+    }
+
+    /// Every scope and what is asked in it.
+    pub(super) async fn scopes(&self, tx: &mut SqliteConnection) -> Result<Vec<(Scope, Standing)>, JournalError> {
         let rows = sqlx::query("select scope, mode, halt from controls").fetch_all(tx).await?;
-        let mut together = Standing::default();
-        for row in &rows {
-            if reaches(&parsed::<Scope>(row, "scope")?, self.desktop(), conversation) {
-                together = together.and(standing(row)?);
-            }
-        }
-        Ok(together)
+        rows.iter().map(|row| Ok((parsed::<Scope>(row, "scope")?, standing(row)?))).collect()
     }
 }
 

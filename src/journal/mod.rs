@@ -3,6 +3,7 @@
 
 mod closeness;
 mod command;
+mod desk;
 mod look;
 mod open;
 mod outcome;
@@ -14,12 +15,15 @@ mod types;
 mod upkeep;
 
 #[cfg(test)]
+mod desk_tests;
+#[cfg(test)]
 mod tests;
 
+pub use desk::DeskStanding;
 pub use settings::Settings;
 pub use types::{
-    ControlState, ConversationState, FenceVerdict, IntentState, JournalError, LastLook, NewMessage, OpenTurn, OwnLine,
-    Refusal, SendOrder, Sizes, TurnSettings, Unfinished,
+    Attention, ControlState, ConversationState, FenceVerdict, IntentState, JournalError, LastLook, NewMessage,
+    OpenTurn, OwnLine, Refusal, SendOrder, Sizes, TurnSettings, Unfinished,
 };
 
 use std::path::Path;
@@ -31,8 +35,8 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 use tokio::sync::watch;
 
 use crate::contract::{
-    Command, ControlRecord, Conversation, ConversationId, DesktopId, Effect, Evidence, JournalId, MessagesDetected,
-    Mode, ReplyOutcome, Revision, Timings, TurnId,
+    Command, ControlRecord, Conversation, ConversationId, DesktopId, Effect, Evidence, InstanceId, JournalId,
+    MessagesDetected, Mode, ReplyOutcome, Revision, Timings, TurnId,
 };
 use crate::policy::mode::Halt;
 use crate::policy::turn::TurnRules;
@@ -48,6 +52,9 @@ struct Inner {
     pool: SqlitePool,
     id: JournalId,
     session: i64,
+    instance: InstanceId,
+    seat: String,
+    told: desk::Told,
     desktop: DesktopId,
     settings: TurnSettings,
     changed: watch::Sender<u64>,
@@ -66,6 +73,9 @@ impl Journal {
             pool: opened.pool,
             id: opened.id,
             session: opened.session,
+            instance: InstanceId::draw(),
+            seat: open::seat(path),
+            told: desk::Told::default(),
             desktop,
             settings,
             changed: watch::Sender::new(0),
@@ -76,6 +86,17 @@ impl Journal {
     /// This file's own id.
     pub fn id(&self) -> JournalId {
         self.0.id
+    }
+
+    /// This opening of the file: no other process, and no copy of the file, has it.
+    pub fn instance(&self) -> InstanceId {
+        self.0.instance
+    }
+
+    /// Names this very file on this running machine, as `boot/device/inode`; empty where the machine does not tell. Who
+    /// has it open knows that whoever had it before has ended, because the file is locked; a copy has another one.
+    pub fn seat(&self) -> &str {
+        &self.0.seat
     }
 
     /// Tells of every change that may give the publisher or the executor something to do. What becomes due by time
@@ -437,6 +458,10 @@ impl Journal {
 
     fn session(&self) -> i64 {
         self.0.session
+    }
+
+    fn told(&self) -> &desk::Told {
+        &self.0.told
     }
 
     fn desktop(&self) -> &DesktopId {

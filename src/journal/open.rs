@@ -17,7 +17,10 @@ use crate::contract::JournalId;
 use crate::error::Problem;
 
 /// The schema, oldest first; a migration that was released is never changed.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "journal", include_str!("../../migrations/journal/0001_journal.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "journal", include_str!("../../migrations/journal/0001_journal.sql")),
+    (2, "withdrawn", include_str!("../../migrations/journal/0002_withdrawn.sql")),
+];
 
 /// What opening gives.
 pub(super) struct Opened {
@@ -69,6 +72,19 @@ fn lock(path: &Path) -> Result<File, JournalError> {
         ))),
         Err(TryLockError::Error(error)) => Err(cannot(&beside, &error.to_string())),
     }
+}
+
+/// See [`super::Journal::seat`]. Asked for only after the lock was taken.
+pub(super) fn seat(path: &Path) -> String {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        if let (Ok(boot), Ok(file)) = (boot, std::fs::metadata(lock_path(path))) {
+            return format!("{}/{}/{}", boot.trim(), file.dev(), file.ino());
+        }
+    }
+    String::new()
 }
 
 fn lock_path(path: &Path) -> PathBuf {

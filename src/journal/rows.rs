@@ -37,6 +37,7 @@ pub(super) struct CommandRow {
     pub(super) typed_at: Option<Timestamp>,
     pub(super) submitted_at: Option<Timestamp>,
     pub(super) own_seq: Option<u64>,
+    pub(super) withdrawn: bool,
 }
 
 /// How far a command has come.
@@ -221,6 +222,7 @@ impl CommandRow {
             typed_at: time(row, "typed_at")?,
             submitted_at: time(row, "submitted_at")?,
             own_seq: row.try_get::<Option<i64>, _>("own_seq")?.map(u64::try_from).transpose().map_err(corrupt)?,
+            withdrawn: row.try_get::<Option<&str>, _>("withdrawn")?.is_some(),
         })
     }
 

@@ -243,6 +243,8 @@ impl Journal {
             revision,
             current: turn.revision,
             ended: turn.effect,
+            withdrawn: command.withdrawn,
+            ownership: self.ownership(&row.conversation, command.send.owner_token, now),
             halt,
             mode,
             authority: command.send.authority.clone(),

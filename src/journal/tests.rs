@@ -7,14 +7,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::from_millis;
 use crate::contract::{
-    Authority, Control, ConversationKind, Direction, Extraction, ExtractionMethod, OutcomeRecorded, ReplySend,
-    ReplyWithdraw, Scope, TurnRecorded,
+    Authority, Control, ConversationKind, Direction, Extraction, ExtractionMethod, OutcomeRecorded, ReplySend, Scope,
+    TurnRecorded,
 };
 use crate::screen::pane::Cue;
 
 const START: i64 = 1_790_000_000_000;
 
-fn settings() -> TurnSettings {
+pub(super) fn settings() -> TurnSettings {
     TurnSettings {
         quiet: Duration::from_millis(1500),
         quiet_max: Duration::from_secs(8),
@@ -32,26 +32,26 @@ fn settings() -> TurnSettings {
     }
 }
 
-fn desktop() -> DesktopId {
+pub(super) fn desktop() -> DesktopId {
     DesktopId::try_from("desk".to_owned()).unwrap()
 }
 
 /// A desk with one peer; time moves only when told.
-struct Desk {
-    folder: tempfile::TempDir,
-    journal: Journal,
-    conversation: Conversation,
-    settings: TurnSettings,
-    now: i64,
-    digest: u64,
+pub(super) struct Desk {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) journal: Journal,
+    pub(super) conversation: Conversation,
+    pub(super) settings: TurnSettings,
+    pub(super) now: i64,
+    pub(super) digest: u64,
 }
 
 impl Desk {
-    async fn new(settings: TurnSettings) -> Self {
+    pub(super) async fn new(settings: TurnSettings) -> Self {
         Self::of(settings, ConversationKind::Direct).await
     }
 
-    async fn of(settings: TurnSettings, kind: ConversationKind) -> Self {
+    pub(super) async fn of(settings: TurnSettings, kind: ConversationKind) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::open(&folder.path().join("j.db"), desktop(), settings.clone()).await.unwrap();
         let conversation = Conversation::new("hexchat", "irc", "me", "bob", kind);
@@ -61,23 +61,23 @@ impl Desk {
     }
 
     /// As after SIGKILL: the file is all that is left.
-    async fn restart(&mut self) {
+    pub(super) async fn restart(&mut self) {
         self.journal.close().await;
         let elsewhere = self.folder.path().join("other.db");
         self.journal = Journal::open(&elsewhere, desktop(), self.settings.clone()).await.unwrap();
         self.journal = Journal::open(&self.folder.path().join("j.db"), desktop(), self.settings.clone()).await.unwrap();
     }
 
-    fn at(&self) -> Timestamp {
+    pub(super) fn at(&self) -> Timestamp {
         from_millis(self.now)
     }
 
-    fn wait(&mut self, ms: i64) -> &mut Self {
+    pub(super) fn wait(&mut self, ms: i64) -> &mut Self {
         self.now += ms;
         self
     }
 
-    async fn look(&mut self, new: Vec<NewMessage>) {
+    pub(super) async fn look(&mut self, new: Vec<NewMessage>) {
         self.digest += 1;
         let look = LastLook {
             pane_digest: self.digest,
@@ -89,20 +89,20 @@ impl Desk {
         self.journal.record_look(&self.conversation, new, look, self.at()).await.unwrap();
     }
 
-    async fn hear(&mut self, text: &str) {
+    pub(super) async fn hear(&mut self, text: &str) {
         self.look(vec![line(Cue::Other, text)]).await;
     }
 
-    async fn own(&mut self, text: &str) {
+    pub(super) async fn own(&mut self, text: &str) {
         self.look(vec![line(Cue::Own, text)]).await;
     }
 
-    async fn due(&self) -> Vec<MessagesDetected> {
+    pub(super) async fn due(&self) -> Vec<MessagesDetected> {
         self.journal.turns_to_publish(self.at()).await.unwrap()
     }
 
     /// Everything due is published and acknowledged.
-    async fn publish(&mut self) -> Vec<MessagesDetected> {
+    pub(super) async fn publish(&mut self) -> Vec<MessagesDetected> {
         self.wait(2000);
         let due = self.due().await;
         for turn in &due {
@@ -113,7 +113,7 @@ impl Desk {
         due
     }
 
-    fn reply(&self, turn: &MessagesDetected, text: &str) -> ReplySend {
+    pub(super) fn reply(&self, turn: &MessagesDetected, text: &str) -> ReplySend {
         ReplySend {
             turn: turn.turn,
             revision: turn.revision,
@@ -123,78 +123,79 @@ impl Desk {
             text: text.into(),
             authority: Authority::Auto,
             issued_at: self.at(),
+            owner_token: None,
         }
     }
 
-    async fn accept(&self, send: ReplySend) {
+    pub(super) async fn accept(&self, send: ReplySend) {
         self.journal.accept(Command::Send(send), self.at()).await.unwrap();
     }
 
     /// One inbound message, published, with a reply queued for it.
-    async fn queued(&mut self, text: &str) -> MessagesDetected {
+    pub(super) async fn queued(&mut self, text: &str) -> MessagesDetected {
         self.hear(text).await;
         let turn = self.publish().await.pop().unwrap();
         self.accept(self.reply(&turn, &format!("an answer to {text}"))).await;
         turn
     }
 
-    async fn next(&self) -> Option<TurnId> {
+    pub(super) async fn next(&self) -> Option<TurnId> {
         self.journal.next_send(&[], self.at()).await.unwrap().map(|order| order.send.turn)
     }
 
-    async fn intent(&self, turn: &MessagesDetected) -> FenceVerdict {
+    pub(super) async fn intent(&self, turn: &MessagesDetected) -> FenceVerdict {
         self.journal.begin_intent(turn.turn, turn.revision, self.at()).await.unwrap()
     }
 
-    async fn submit(&self, turn: &MessagesDetected) -> FenceVerdict {
+    pub(super) async fn submit(&self, turn: &MessagesDetected) -> FenceVerdict {
         self.journal.begin_submit(turn.turn, turn.revision, self.digest, self.at()).await.unwrap()
     }
 
-    async fn end(&self, turn: &MessagesDetected, effect: Effect) {
+    pub(super) async fn end(&self, turn: &MessagesDetected, effect: Effect) {
         let timings = Timings::default();
         self.journal.end(turn.turn, turn.revision, effect, "test", None, timings, self.at()).await.unwrap();
     }
 
     /// Types, enters, sees and confirms the reply to this turn.
-    async fn send(&mut self, turn: &MessagesDetected, text: &str) {
+    pub(super) async fn send(&mut self, turn: &MessagesDetected, text: &str) {
         assert!(passes(&self.intent(turn).await));
         assert!(passes(&self.submit(turn).await));
         self.own(text).await;
         self.end(turn, Effect::Confirmed).await;
     }
 
-    async fn outcomes(&self) -> Vec<(TurnId, u32, Effect)> {
+    pub(super) async fn outcomes(&self) -> Vec<(TurnId, u32, Effect)> {
         let due = self.journal.outcomes_to_publish(self.at()).await.unwrap();
         due.into_iter().map(|outcome| (outcome.turn, outcome.revision.0, outcome.effect)).collect()
     }
 
-    async fn effect(&self, turn: &MessagesDetected) -> Option<Effect> {
+    pub(super) async fn effect(&self, turn: &MessagesDetected) -> Option<Effect> {
         self.journal.turn_effect(turn.turn).await.unwrap().unwrap().1
     }
 
     /// Two overtaken replies froze the turn: newer text does not overtake it any more.
-    async fn is_frozen(&self, turn: &MessagesDetected) -> bool {
+    pub(super) async fn is_frozen(&self, turn: &MessagesDetected) -> bool {
         let mut tx = self.journal.begin().await.unwrap();
         let row = rows::ConversationRow::load(&mut tx, self.conversation.id).await.unwrap().unwrap();
         row.turns.out.is_some_and(|out| out.number == turn.number && out.frozen_at.is_some())
     }
 
-    async fn control(&self, scope: Scope, control: Control, version: u64) {
+    pub(super) async fn control(&self, scope: Scope, control: Control, version: u64) {
         let record = ControlRecord { scope, control, version, by: "ann".into(), why: "test".into(), at: self.at() };
         self.journal.apply_control(&record, self.at()).await.unwrap();
     }
 }
 
-fn line(cue: Cue, text: &str) -> NewMessage {
+pub(super) fn line(cue: Cue, text: &str) -> NewMessage {
     let extraction = Extraction { method: ExtractionMethod::Accessibility, confidence: 1.0, doubtful: false };
     NewMessage { sender: "bob".into(), cue, text: text.into(), stamp: None, extraction, history: false }
 }
 
-fn passes(verdict: &FenceVerdict) -> bool {
+pub(super) fn passes(verdict: &FenceVerdict) -> bool {
     matches!(verdict, FenceVerdict::Pass { .. })
 }
 
-fn ended(verdict: &FenceVerdict, effect: Effect) -> bool {
+pub(super) fn ended(verdict: &FenceVerdict, effect: Effect) -> bool {
     matches!(verdict, FenceVerdict::Ended(refusal) if refusal.effect == effect)
 }
 
@@ -534,28 +535,6 @@ async fn foreign_commands_are_refused_and_told_where_one_can_be_addressed() {
     let told = desk.outcomes().await;
     assert!(told.contains(&(stranger, 1, Effect::Refused)), "{told:?}");
     assert_eq!(desk.effect(&turn).await, None);
-}
-
-#[tokio::test]
-async fn a_withdrawal_counts_only_before_the_first_key() {
-    let mut desk = Desk::new(settings()).await;
-    let withdraw = |desk: &Desk, turn: &MessagesDetected| {
-        Command::Withdraw(ReplyWithdraw {
-            turn: turn.turn,
-            revision: turn.revision,
-            desktop: desktop(),
-            conversation: desk.conversation.id,
-            reason: "second thoughts".into(),
-        })
-    };
-    let turn = desk.queued("one").await;
-    desk.journal.accept(withdraw(&desk, &turn), desk.at()).await.unwrap();
-    assert_eq!((desk.next().await, desk.effect(&turn).await), (None, Some(Effect::Superseded)));
-    let turn = desk.queued("two").await;
-    desk.intent(&turn).await;
-    desk.journal.accept(withdraw(&desk, &turn), desk.at()).await.unwrap();
-    assert_eq!(desk.effect(&turn).await, None);
-    assert!(passes(&desk.submit(&turn).await));
 }
 
 #[tokio::test]

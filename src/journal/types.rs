@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::contract::{Conversation, Extraction, Mode, ReplySend, Revision, Scope, Timings, TurnId};
+use crate::contract::{Conversation, ConversationId, Extraction, Mode, ReplySend, Revision, Scope, Timings, TurnId};
 use crate::error::{Class, Classified};
 use crate::policy::mode::{Halt, Standing};
 use crate::policy::turn::Stage;
@@ -163,6 +163,23 @@ pub struct ConversationState {
     pub in_a_row: u32,
     /// When it was last looked at.
     pub last_look: Option<Timestamp>,
+}
+
+/// A turn that a person has to answer; no chat text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attention {
+    /// The turn.
+    pub turn: TurnId,
+    /// Its revision.
+    pub revision: Revision,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The other side; empty once forgotten.
+    pub peer: String,
+    /// Why, as a sentence.
+    pub reason: String,
+    /// Since when.
+    pub at: Timestamp,
 }
 
 /// A turn that has not ended.

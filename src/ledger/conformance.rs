@@ -7,7 +7,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
+#[path = "conformance_desks.rs"]
+mod desks;
+
+use self::desks::{
+    a_copied_journal_is_noticed_and_both_are_told, a_desk_that_says_no_hello_owns_by_its_turns,
+    a_late_word_corrects_the_quota_and_its_times_are_kept, hellos_at_two_workers_give_an_account_to_one_desk,
+    of_two_desks_on_one_account_exactly_one_answers, the_ownership_goes_with_the_turn_to_its_command,
+};
 use super::SqliteLedger;
+use super::postgres::testing::Database;
 use crate::clock::{ManualClock, from_millis};
 use crate::contract::Authority;
 use crate::contract::{Command, DraftVersion, Effect, MessagesDetected, Mode, ReplySend, ReplyWithdraw, Revision};
@@ -16,6 +25,7 @@ use crate::saga::state::{Phase, State};
 use crate::saga::*;
 
 const HOUR: Duration = Duration::from_secs(3600);
+const HOLD: Duration = Duration::from_secs(45);
 
 /// One database that can be opened again and again, and whose time can pass.
 #[async_trait]
@@ -54,7 +64,7 @@ fn lease(worker: &str) -> LeaseRequest {
 
 /// Terms without a quota: most cases reserve it as a step of its own, as after a take-over.
 fn terms(worker: &str) -> Terms {
-    Terms { lease: lease(worker), finish_within: HOUR, reserve_quota: false }
+    Terms { lease: lease(worker), finish_within: HOUR, account_hold: HOLD, reserve_quota: false }
 }
 
 async fn record_on(ledger: &dyn Ledger, detected: &MessagesDetected, terms: &Terms) -> Receipt {
@@ -101,6 +111,7 @@ fn issue(of: &MessagesDetected) -> Change {
         text: "a-secret-answer".to_owned(),
         authority: Authority::Auto,
         issued_at: from_millis(0),
+        owner_token: None,
     };
     Change::Issue { send, answer_within: Duration::from_secs(180) }
 }
@@ -433,47 +444,169 @@ async fn text_goes_before_rows_and_a_forgotten_peer_leaves_only_ids(site: &dyn S
     assert_eq!(ledger.take_overdue(&lease("w"), 10).await.unwrap().len(), 1, "the issued one is still followed");
 }
 
+/// Two workers make the same groups of changes, in different orders, while a third records newer revisions.
+async fn overlapping_groups_of_two_workers_are_made_once_each_and_nobody_waits_in_a_circle(site: &dyn Site) {
+    let ledgers = [site.open(1_000).await, site.open(1_000).await, site.open(1_000).await];
+    let batch: Vec<_> = (0..60).map(|number| turn("alice", number, 1)).collect();
+    let terms = Terms { reserve_quota: true, ..terms("w") };
+    let receipts = ledgers[0].record_turns(&batch, &terms).await.unwrap();
+    let lease = |index: usize| match receipts[index] {
+        Ok(Receipt::New(taken)) => taken.lease,
+        ref other => panic!("{other:?}"),
+    };
+    let group =
+        || -> Vec<_> { batch.iter().enumerate().map(|(index, of)| both(of, lease(index), issue(of))).collect() };
+    let (forward, mut backward) = (group(), group());
+    backward.reverse();
+    let chunks = |all: Vec<Transition>| all.chunks(20).map(<[_]>::to_vec).collect::<Vec<_>>();
+    let write = |ledger: Arc<dyn Ledger>, groups: Vec<Vec<Transition>>| async move {
+        let mut done = Vec::new();
+        for group in groups {
+            for (wanted, answer) in group.iter().zip(ledger.transition(&group).await.unwrap()) {
+                if matches!(answer.unwrap(), Transitioned::Done { .. }) {
+                    done.push(wanted.turn);
+                }
+            }
+        }
+        done
+    };
+    let newer: Vec<_> = (0..20u64).rev().map(|number| turn("alice", number * 3, 2)).collect();
+    let (mut one, two, raised) = tokio::join!(
+        write(ledgers[0].clone(), chunks(forward)),
+        write(ledgers[1].clone(), chunks(backward)),
+        ledgers[2].record_turns(&newer, &terms),
+    );
+    assert!(raised.unwrap().iter().all(|receipt| matches!(receipt, Ok(Receipt::Newer(_)))));
+    one.extend(two);
+    let many = one.len();
+    one.sort();
+    one.dedup();
+    assert_eq!(many, one.len(), "a change was made twice");
+    for (index, of) in batch.iter().enumerate() {
+        let story = ledgers[0].story(of.turn).await.unwrap();
+        let issued = story.iter().filter(|line| line.event == "issued").count();
+        assert_eq!(issued, usize::from(one.contains(&of.turn)), "{story:?}");
+        assert!(issued == 1 || index % 3 == 0, "it was neither issued nor overtaken");
+    }
+    assert_eq!(quota(&*ledgers[0]).await, 60, "each newest revision holds one");
+}
+
+async fn a_quota_cannot_be_overdrawn_by_four_that_take_and_give_back(site: &dyn Site) {
+    let ledgers = futures::future::join_all((0..4).map(|_| site.open(25))).await;
+    let terms = Terms { reserve_quota: true, ..terms("w") };
+    let work = |worker: u64| {
+        let (ledger, terms) = (ledgers[worker as usize].clone(), terms.clone());
+        async move {
+            let (mut kept, mut given_back) = (0, 0);
+            for round in 0..6 {
+                let batch: Vec<_> = (0..5).map(|number| turn("alice", worker * 100 + round * 5 + number, 1)).collect();
+                for (of, receipt) in batch.iter().zip(ledger.record_turns(&batch, &terms).await.unwrap()) {
+                    let Receipt::New(Taken { quota, .. }) = receipt.unwrap() else { panic!("recorded twice") };
+                    if quota == Kept::Reserved && of.number % 2 == 0 {
+                        tell(&*ledger, of, Effect::Failed).await;
+                        given_back += 1;
+                    } else if quota == Kept::Reserved {
+                        kept += 1;
+                    }
+                }
+                assert!(ledger.counts().await.unwrap().quota_taken <= 25, "overdrawn");
+            }
+            (kept, given_back)
+        }
+    };
+    let each = futures::future::join_all((0..4).map(work)).await;
+    let kept: u64 = each.iter().map(|(kept, _)| kept).sum();
+    assert_eq!((quota(&*ledgers[0]).await, kept), (25, 25));
+    assert!(each.iter().map(|(_, back)| back).sum::<u64>() > 0);
+}
+
+async fn an_outcome_and_its_turn_at_the_same_moment_find_each_other(site: &dyn Site) {
+    let ledgers = [site.open(100).await, site.open(100).await];
+    for number in 0..20 {
+        let of = turn("alice", number, 1);
+        let (group, told) = ([of.clone()], [outcome(&of, Effect::HumanReplied)]);
+        let terms = terms("w");
+        let (recorded, applied) =
+            tokio::join!(ledgers[0].record_turns(&group, &terms), ledgers[1].apply_outcomes(&told));
+        assert!(recorded.unwrap()[0].is_ok() && applied.unwrap()[0].is_ok());
+        assert_eq!(state(&*ledgers[0], &of).await, State::Ended(Effect::HumanReplied));
+    }
+}
+
+struct PostgresSite(Database);
+
+async fn postgres(test: &str) -> Option<PostgresSite> {
+    Database::new(test).await.map(PostgresSite)
+}
+
+#[async_trait]
+impl Site for PostgresSite {
+    async fn open(&self, quota: u64) -> Arc<dyn Ledger> {
+        Arc::new(self.0.open(quota).await)
+    }
+    async fn pass(&self, time: Duration) {
+        self.0.pass(time).await;
+    }
+}
+
 macro_rules! suite {
-    ($site:expr => $($name:ident),+ $(,)?) => {
-        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() {
-            super::$name(&$site).await;
-        })+
+    ($($name:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(&super::sqlite()).await;
+            })+
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                if let Some(site) = super::postgres(stringify!($name)).await {
+                    super::$name(&site).await;
+                }
+            })+
+        }
     };
 }
 
-mod on_sqlite {
-    suite!(super::sqlite() =>
-        a_reply_goes_its_way_once,
-        a_newer_revision_restarts_and_the_older_lease_is_worth_nothing,
-        an_end_in_which_nothing_was_sent_is_restarted_by_a_newer_revision,
-        an_unknown_commit_is_resolved_by_its_id,
-        a_turn_needs_two_writes_and_they_are_whole_or_nothing,
-        a_bad_row_does_not_take_its_group_along,
-        a_quota_cannot_be_overdrawn_by_two,
-        two_workers_record_the_same_turns_and_each_is_new_once,
-        an_expired_lease_is_taken_over_once_with_the_stored_draft,
-        approval_names_the_version_and_is_heard_once,
-        overdue_replies_are_withdrawn_then_handed_over_and_a_late_word_wins,
-        an_outcome_before_its_turn_is_kept_and_applied,
-        what_was_written_is_there_after_a_reopening_and_unpublished_commands_come_back,
-        text_goes_before_rows_and_a_forgotten_peer_leaves_only_ids,
-    );
+suite!(
+    a_reply_goes_its_way_once,
+    a_newer_revision_restarts_and_the_older_lease_is_worth_nothing,
+    an_end_in_which_nothing_was_sent_is_restarted_by_a_newer_revision,
+    an_unknown_commit_is_resolved_by_its_id,
+    a_turn_needs_two_writes_and_they_are_whole_or_nothing,
+    a_bad_row_does_not_take_its_group_along,
+    a_quota_cannot_be_overdrawn_by_two,
+    a_quota_cannot_be_overdrawn_by_four_that_take_and_give_back,
+    two_workers_record_the_same_turns_and_each_is_new_once,
+    overlapping_groups_of_two_workers_are_made_once_each_and_nobody_waits_in_a_circle,
+    an_expired_lease_is_taken_over_once_with_the_stored_draft,
+    approval_names_the_version_and_is_heard_once,
+    overdue_replies_are_withdrawn_then_handed_over_and_a_late_word_wins,
+    an_outcome_before_its_turn_is_kept_and_applied,
+    an_outcome_and_its_turn_at_the_same_moment_find_each_other,
+    what_was_written_is_there_after_a_reopening_and_unpublished_commands_come_back,
+    of_two_desks_on_one_account_exactly_one_answers,
+    the_ownership_goes_with_the_turn_to_its_command,
+    a_desk_that_says_no_hello_owns_by_its_turns,
+    a_copied_journal_is_noticed_and_both_are_told,
+    hellos_at_two_workers_give_an_account_to_one_desk,
+    a_late_word_corrects_the_quota_and_its_times_are_kept,
+    text_goes_before_rows_and_a_forgotten_peer_leaves_only_ids,
+);
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn eight_open_a_new_file_at_once_and_a_newer_one_is_refused() {
-        let site = super::sqlite();
-        futures::future::join_all((0..8).map(|_| super::Site::open(&site, 10))).await;
-        for file in std::fs::read_dir(site.path.parent().unwrap()).unwrap().map(Result::unwrap) {
-            use std::os::unix::fs::PermissionsExt;
-            let private = file.metadata().unwrap().permissions().mode() & 0o077 == 0;
-            assert!(private || file.file_name().to_string_lossy().ends_with("-lock"), "{file:?}");
-        }
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&site.path);
-        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-        sqlx::query("pragma user_version = 99").execute(&pool).await.unwrap();
-        pool.close().await;
-        let refused = crate::ledger::SqliteLedger::open(&site.path, 10, site.clock.clone()).await.err().unwrap();
-        assert!(refused.to_string().contains("newer release"), "{refused}");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_open_a_new_file_at_once_and_a_newer_one_is_refused() {
+    let site = sqlite();
+    futures::future::join_all((0..8).map(|_| site.open(10))).await;
+    for file in std::fs::read_dir(site.path.parent().unwrap()).unwrap().map(Result::unwrap) {
+        use std::os::unix::fs::PermissionsExt;
+        let private = file.metadata().unwrap().permissions().mode() & 0o077 == 0;
+        assert!(private || file.file_name().to_string_lossy().ends_with("-lock"), "{file:?}");
     }
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&site.path);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::query("pragma user_version = 99").execute(&pool).await.unwrap();
+    pool.close().await;
+    let refused = SqliteLedger::open(&site.path, 10, site.clock.clone()).await.err().unwrap();
+    assert!(refused.to_string().contains("newer release"), "{refused}");
 }

@@ -1,12 +1,16 @@
-//! Where the port [`crate::saga::Ledger`] is kept: SQLite on one machine.
+//! Where the port [`crate::saga::Ledger`] is kept: SQLite on one machine, PostgreSQL for many.
 
+mod postgres;
 mod settings;
 mod sqlite;
 
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod worker_tests;
 
-pub use settings::Settings;
+pub use postgres::{Migrated, PostgresLedger};
+pub use settings::{Settings, Tls};
 pub use sqlite::SqliteLedger;

@@ -19,6 +19,7 @@ use crate::saga::*;
 #[derive(Default)]
 struct Fake {
     published: Mutex<Vec<Command>>,
+    told: Mutex<Vec<Notice>>,
     remembered: Mutex<Vec<Exchange>>,
     drafts: AtomicU32,
     offline: AtomicBool,
@@ -36,6 +37,10 @@ impl Commands for Fake {
             return Err(CommandsError("no broker".to_owned()));
         }
         self.published.lock().unwrap().push(command.clone());
+        Ok(())
+    }
+    async fn notify(&self, notice: &Notice) -> Result<(), CommandsError> {
+        self.told.lock().unwrap().push(notice.clone());
         Ok(())
     }
 }

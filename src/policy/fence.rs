@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::caps::Reached;
 use super::mode::Halt;
+use super::ownership::Ownership;
 use crate::contract::{Authority, Effect, Mode, Revision};
 
 /// A lifetime that is running: how much of it has passed. `passed` is `None` when the clock was turned back, and then
@@ -34,6 +35,10 @@ pub struct Facts {
     pub current: Revision,
     /// The turn has ended already, in this way.
     pub ended: Option<Effect>,
+    /// The reply was asked back while keys were being pressed for it.
+    pub withdrawn: bool,
+    /// Whether this desktop answers for the account.
+    pub ownership: Ownership,
     /// A pause or a stop reaches the conversation.
     pub halt: Halt,
     /// How far the turn may go, everything considered.
@@ -79,6 +84,9 @@ pub fn decide(facts: &Facts) -> Decision {
     if !facts.aligned {
         return Decision::Wait("the conversation has not been aligned since this process started");
     }
+    if let Ownership::Wait(why) = facts.ownership {
+        return Decision::Wait(why);
+    }
     facts.wait.map_or(Decision::Pass, Decision::Wait)
 }
 
@@ -93,8 +101,14 @@ fn refusal(facts: &Facts) -> Option<(Effect, &'static str)> {
     if facts.revision != facts.current {
         return Some((Effect::Superseded, "the reply answers another revision of the turn than the current one"));
     }
+    if facts.withdrawn {
+        return Some((Effect::Superseded, "it was asked back before Enter"));
+    }
     if facts.halt == Halt::Stop {
         return Some((Effect::Off, "a stop is on"));
+    }
+    if let Ownership::NotMine(why) = facts.ownership {
+        return Some((Effect::NotOwner, why));
     }
     if let Some(reason) = forbidden(facts.mode, &facts.authority) {
         return Some((Effect::Off, reason));
@@ -138,6 +152,8 @@ mod tests {
             revision: Revision(2),
             current: Revision(2),
             ended: None,
+            withdrawn: false,
+            ownership: Ownership::Mine,
             halt: Halt::None,
             mode: Mode::Auto,
             authority: Authority::Auto,
@@ -162,6 +178,8 @@ mod tests {
             (Facts { current: Revision(3), ..good() }, Effect::Superseded),
             (Facts { current: Revision(1), ..good() }, Effect::Superseded),
             (Facts { halt: Halt::Stop, ..good() }, Effect::Off),
+            (Facts { withdrawn: true, ..good() }, Effect::Superseded),
+            (Facts { ownership: Ownership::NotMine("x"), ..good() }, Effect::NotOwner),
             (Facts { mode: Mode::Off, ..good() }, Effect::Off),
             (Facts { mode: Mode::Off, authority: approved.clone(), ..good() }, Effect::Off),
             (Facts { mode: Mode::Draft, ..good() }, Effect::Off),
@@ -178,6 +196,7 @@ mod tests {
         for facts in [
             Facts { halt: Halt::Pause, ..good() },
             Facts { aligned: false, ..good() },
+            Facts { ownership: Ownership::Wait("x"), ..good() },
             Facts { wait: Some("x"), ..good() },
         ] {
             assert!(matches!(decide(&facts), Decision::Wait(_)), "{facts:?}");
@@ -189,7 +208,7 @@ mod tests {
 
     prop_compose! {
         fn facts()(
-            held: bool, revision in 1_u32..4, current in 1_u32..4, ended: bool, halt in 0_usize..3, mode in 0_usize..3,
+            held: bool, revision in 1_u32..4, current in 1_u32..4, ended: bool, withdrawn: bool, owner in 0_usize..3, halt in 0_usize..3, mode in 0_usize..3,
             auto: bool, times in proptest::array::uniform2(proptest::option::of(0_u64..4)),
             human_replied: bool, newer_inbound: bool, cap: bool, aligned: bool, wait: bool,
         ) -> Facts {
@@ -199,6 +218,8 @@ mod tests {
             Facts {
                 held, revision: Revision(revision), current: Revision(current),
                 ended: ended.then_some(Effect::Confirmed),
+                withdrawn,
+                ownership: [Ownership::Mine, Ownership::Wait("wait"), Ownership::NotMine("not")][owner].clone(),
                 halt: [Halt::None, Halt::Pause, Halt::Stop][halt],
                 mode: [Mode::Off, Mode::Draft, Mode::Auto][mode],
                 authority: if auto { Authority::Auto } else { Authority::ApprovedBy { by: "ann".into() } },
@@ -215,6 +236,7 @@ mod tests {
             if decide(&facts) == Decision::Pass {
                 prop_assert!(facts.held && facts.ended.is_none() && facts.revision == facts.current);
                 prop_assert_eq!(facts.halt, Halt::None);
+                prop_assert!(!facts.withdrawn && facts.ownership == Ownership::Mine);
                 prop_assert!(!facts.human_replied && !facts.newer_inbound && facts.aligned && facts.wait.is_none());
                 prop_assert!(!facts.since_received.is_over() && !facts.since_detected.is_over());
                 match facts.authority {
@@ -226,7 +248,11 @@ mod tests {
 
         #[test]
         fn what_can_never_be_typed_does_not_wait(facts in facts()) {
-            let unhindered = Facts { halt: if facts.halt == Halt::Pause { Halt::None } else { facts.halt },
+            let ownership = match &facts.ownership {
+                Ownership::Wait(_) => Ownership::Mine,
+                other => other.clone(),
+            };
+            let unhindered = Facts { ownership, halt: if facts.halt == Halt::Pause { Halt::None } else { facts.halt },
                 aligned: true, wait: None, ..facts.clone() };
             match decide(&unhindered) {
                 Decision::Refuse(..) => prop_assert_eq!(decide(&facts), decide(&unhindered)),

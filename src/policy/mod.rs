@@ -5,5 +5,6 @@ pub mod caps;
 pub mod fence;
 pub mod mention;
 pub mod mode;
+pub mod ownership;
 pub mod redaction;
 pub mod turn;

@@ -12,15 +12,20 @@ use super::worker;
 use crate::clock::{Clock, to_millis};
 use crate::contract::{ControlRecord, TurnId};
 #[cfg(feature = "worker")]
-use crate::control::StoryEvent;
+use crate::control::OwnedAccountView;
 use crate::control::{
-    Admin, AdminError, ControlInForce, ControlRequest, Decision, Health, Part, Rejection, SagaStory, SagaSummary,
+    Admin, AdminError, ControlInForce, ControlRequest, Decision, DeskView, Health, Part, Rejection, SagaStory,
+    SagaSummary,
 };
 #[cfg(feature = "desktop")]
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
+#[cfg(feature = "desktop")]
+use crate::policy::turn::Stage;
 #[cfg(feature = "worker")]
-use crate::saga::{Decided, Filter, LedgerError, StoryLine, Summary};
+use crate::saga::{Decided, Desk, Filter, LedgerError, Summary};
 use crate::telemetry::Metrics;
+#[cfg(feature = "worker")]
+use crate::telemetry::metrics::{DeskState, Label as _};
 
 /// The parts of a role that the admin API speaks for.
 #[derive(Clone)]
@@ -91,13 +96,21 @@ fn summary(summary: Summary) -> SagaSummary {
 }
 
 #[cfg(feature = "worker")]
-fn story_event(line: StoryLine) -> StoryEvent {
-    let from = line.from.map_or_else(String::new, |from| format!("{from} -> "));
-    let detail = if line.detail.is_empty() { String::new() } else { format!(": {}", line.detail) };
-    StoryEvent {
-        at: line.at,
-        event: line.event,
-        detail: format!("revision {}, {from}{} by {}{detail}", line.revision, line.to, line.who),
+fn desk_view(desk: Desk) -> DeskView {
+    let state = super::desks::state_of(&desk).map_or("no hello", DeskState::value);
+    let accounts = desk.accounts.into_iter().map(|owned| OwnedAccountView {
+        account: owned.account.to_string(),
+        token: owned.token,
+        lapsed: owned.lapsed,
+    });
+    DeskView {
+        accounts: accounts.collect(),
+        desktop: desk.desktop.to_string(),
+        journal: desk.journal.to_string(),
+        host: desk.host,
+        version: desk.version,
+        last_seen: desk.last_seen,
+        state: state.to_owned(),
     }
 }
 
@@ -112,6 +125,46 @@ fn decided(turn: TurnId, decided: Decided) -> Result<(), AdminError> {
         Decided::OtherVersion(version) => {
             Err(AdminError::Conflict(format!("the draft has changed since; it is now version {version}")))
         }
+    }
+}
+
+#[cfg(feature = "desktop")]
+impl Parts {
+    /// What a desk without a worker knows of its replies: the open turns, and those that a person has to answer.
+    async fn turns_of_the_desk(&self) -> Result<Vec<SagaSummary>, AdminError> {
+        let Some(journal) = &self.journal else { return Err(AdminError::NotHere(no_worker())) };
+        let failed = |error: JournalError| AdminError::Unavailable(error.to_string());
+        let open = journal.conversations().await.map_err(failed)?.into_iter().flat_map(|held| {
+            let conversation = format!("{} > {}", held.conversation.account, held.conversation.peer);
+            held.open_turns.into_iter().map(move |turn| SagaSummary {
+                turn: turn.turn,
+                revision: turn.revision.0,
+                conversation: conversation.clone(),
+                state: stage(turn.stage).to_owned(),
+                draft_version: None,
+                draft: None,
+                updated_at: turn.last_at,
+            })
+        });
+        let left = journal.attention().await.map_err(failed)?.into_iter().map(|turn| SagaSummary {
+            turn: turn.turn,
+            revision: turn.revision.0,
+            conversation: turn.peer,
+            state: format!("ended(needs_attention): {}", turn.reason),
+            draft_version: None,
+            draft: None,
+            updated_at: turn.at,
+        });
+        Ok(open.chain(left).collect())
+    }
+}
+
+#[cfg(feature = "desktop")]
+fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Waiting => "waiting",
+        Stage::Intent => "typing",
+        Stage::Submitting => "entered",
     }
 }
 
@@ -137,12 +190,21 @@ impl Parts {
 impl Admin for Parts {
     #[cfg(feature = "worker")]
     async fn sagas(&self, all: bool) -> Result<Vec<SagaSummary>, AdminError> {
+        #[cfg(feature = "desktop")]
+        if self.worker.is_none() {
+            return self.turns_of_the_desk().await;
+        }
         let filter = Filter { open_only: !all, ..Filter::default() };
         let listed = self.worker()?.ledger.list(&filter).await.map_err(|error| ledger_error(&error))?;
         Ok(listed.into_iter().map(summary).collect())
     }
 
-    #[cfg(not(feature = "worker"))]
+    #[cfg(all(feature = "desktop", not(feature = "worker")))]
+    async fn sagas(&self, _all: bool) -> Result<Vec<SagaSummary>, AdminError> {
+        self.turns_of_the_desk().await
+    }
+
+    #[cfg(not(any(feature = "desktop", feature = "worker")))]
     async fn sagas(&self, _all: bool) -> Result<Vec<SagaSummary>, AdminError> {
         Err(AdminError::NotHere(no_worker()))
     }
@@ -151,10 +213,11 @@ impl Admin for Parts {
     async fn saga(&self, turn: TurnId) -> Result<SagaStory, AdminError> {
         let detail = self.worker()?.ledger.show(turn).await.map_err(|error| ledger_error(&error))?;
         let detail = detail.ok_or_else(|| AdminError::NotFound(format!("there is no reply {turn}")))?;
+        let events = super::story::tell(&detail);
         let inbound = detail.detected.into_iter().flat_map(|detected| detected.messages);
         Ok(SagaStory {
             inbound: inbound.map(|message| format!("{}: {}", message.sender, message.text)).collect(),
-            events: detail.story.into_iter().map(story_event).collect(),
+            events,
             summary: summary(detail.summary),
         })
     }
@@ -185,6 +248,18 @@ impl Admin for Parts {
 
     #[cfg(not(feature = "worker"))]
     async fn reject(&self, _turn: TurnId, _rejection: Rejection) -> Result<(), AdminError> {
+        Err(AdminError::NotHere(no_worker()))
+    }
+
+    #[cfg(feature = "worker")]
+    async fn desks(&self) -> Result<Vec<DeskView>, AdminError> {
+        let running = self.worker()?;
+        let desks = running.ledger.desks(running.account_hold).await.map_err(|error| ledger_error(&error))?;
+        Ok(desks.into_iter().map(desk_view).collect())
+    }
+
+    #[cfg(not(feature = "worker"))]
+    async fn desks(&self) -> Result<Vec<DeskView>, AdminError> {
         Err(AdminError::NotHere(no_worker()))
     }
 
@@ -250,6 +325,7 @@ impl Admin for Parts {
             let detail =
                 sizes.as_ref().map_or_else(ToString::to_string, |sizes| format!("{} turns are open", sizes.open_turns));
             parts.push(Part { name: "journal".to_owned(), ready: sizes.is_ok(), detail });
+            parts.extend(desk_parts(journal).await);
         }
         Health { role: self.role.to_owned(), parts }
     }
@@ -257,6 +333,26 @@ impl Admin for Parts {
     fn metrics(&self) -> String {
         self.metrics.render().unwrap_or_else(|error| format!("# the metrics cannot be rendered: {error}\n"))
     }
+}
+
+/// What workers said of this desk, and what it leaves to a person.
+#[cfg(feature = "desktop")]
+async fn desk_parts(journal: &Journal) -> [Part; 2] {
+    let standing = journal.standing_as_told();
+    let owned = standing.accounts.values().filter(|account| account.owned).count();
+    let detail = match (standing.cloned, standing.replaced) {
+        (_, true) => "a newer process works with a copy of this journal; this one types nothing".to_owned(),
+        (true, false) => "another process works with a copy of this journal; it types nothing".to_owned(),
+        (false, false) => format!("it answers for {owned} of {} accounts", standing.accounts.len()),
+    };
+    let cloned = standing.cloned || standing.replaced;
+    let attention = journal.attention().await;
+    let waiting =
+        attention.as_ref().map_or_else(ToString::to_string, |turns| format!("{} turns wait for a person", turns.len()));
+    [
+        Part { name: "desk".to_owned(), ready: !cloned, detail },
+        Part { name: "attention".to_owned(), ready: attention.is_ok(), detail: waiting },
+    ]
 }
 
 #[cfg(feature = "desktop")]

@@ -27,6 +27,14 @@ pub fn check(context: &Context) -> Result<(), Problem> {
                 "Raise journal.detection_ttl_ms above the sum of the other two",
             ));
         }
+        let desktop: super::desktop::Settings = context.layers.section("desktop")?;
+        if desktop.hello_ms.saturating_mul(3) > saga.account_hold_ms {
+            return Err(Problem::new(
+                "a desktop could lose its accounts between two hellos",
+                "desktop.hello_ms and saga.account_hold_ms",
+                "Set saga.account_hold_ms to three times desktop.hello_ms or more",
+            ));
+        }
         if execution.idle_wait_ms.saturating_add(execution.verify_timeout_ms) > journal.command_ttl_ms {
             return Err(Problem::new(
                 "one attempt to type a reply may outlive the command",
@@ -71,6 +79,7 @@ mod tests {
     fn times_that_do_not_fit_are_named() {
         for (variable, value, named) in [
             ("AUTOREPLY__SAGA__COMMAND_TTL_MS", "1000", "journal.command_ttl_ms"),
+            ("AUTOREPLY__DESKTOP__HELLO_MS", "20000", "saga.account_hold_ms"),
             ("AUTOREPLY__SAGA__REPLY_DEADLINE_MS", "600000", "saga.reply_deadline_ms"),
             ("AUTOREPLY__EXECUTION__VERIFY_TIMEOUT_MS", "119999", "execution.verify_timeout_ms"),
         ] {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::applications::{ProfiledApplications, Sight};
+use super::hello::Greeting;
 use super::relay::{self, Shared};
 use super::wiring::Outbound;
 use super::{Context, process};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub profiles: Vec<String>,
     /// The names under which the person appears in chats.
     pub own_names: Vec<String>,
+    /// Milliseconds between two hellos to the workers.
+    pub hello_ms: u64,
 }
 
 impl Settings {
@@ -47,6 +50,13 @@ impl Settings {
                 "no profile is in use",
                 "desktop.profiles",
                 "Name at least one, as [\"hexchat\"]",
+            ));
+        }
+        if settings.hello_ms < 1_000 {
+            return Err(Problem::new(
+                format!("a hello every {} ms is a burden on everybody", settings.hello_ms),
+                "desktop.hello_ms",
+                "Set it to 1000 or more",
             ));
         }
         Ok(settings)
@@ -106,7 +116,8 @@ pub async fn start(
     journal.publish_again().await.map_err(|error| journal_problem(&error))?;
     let keep: journal::Settings = context.layers.section("journal")?;
     let longest = Duration::from_millis(keep.command_ttl_ms.max(keep.detection_ttl_ms));
-    relay::start(&shared, connection, supervisor, &desktop, longest);
+    let greeting = Greeting { every: Duration::from_millis(settings.hello_ms), ..Greeting::default() };
+    relay::start_greeting(&shared, connection, supervisor, &desktop, longest, greeting);
     super::watching::start(context, sight.clone(), journal.clone(), clock, metrics, supervisor)?;
     if !capture_only {
         start_executor(context, &sight, &shared, supervisor)?;

@@ -4,6 +4,8 @@
 
 #[cfg(feature = "desktop")]
 mod desk;
+#[cfg(feature = "worker")]
+mod ledger;
 mod machine;
 mod sections;
 
@@ -111,6 +113,8 @@ pub async fn examine(context: &Context) -> Findings {
     findings.extend(bounded("limits", sections::limits(context)).await);
     findings.extend(bounded("this machine", blocking(context, machine::examine)).await);
     findings.extend(bounded("running process", machine::running(context)).await);
+    #[cfg(feature = "worker")]
+    findings.extend(bounded("ledger", ledger::examine(context)).await);
     #[cfg(feature = "desktop")]
     {
         findings.extend(bounded("language data", blocking(context, desk::recognition)).await);

@@ -10,9 +10,22 @@ use crate::error::Problem;
 /// The ledger cannot be opened or brought up to date.
 #[cfg(feature = "worker")]
 pub async fn run(context: &Context) -> Result<String, Problem> {
+    const JOURNAL: &str = "The journal is brought up to date when the desktop starts.\n";
+    let settings: crate::ledger::Settings = context.layers.section("ledger")?;
+    settings.check()?;
+    if settings.is_postgres() {
+        let password = super::worker::ledger_password(context, &settings)?;
+        let migrated = crate::ledger::PostgresLedger::migrate(&settings, password.as_ref()).await;
+        let migrated = migrated.map_err(|error| super::worker::ledger_problem(error, &settings.url))?;
+        let made = match migrated.made.as_slice() {
+            [] => "Nothing was missing".to_owned(),
+            steps => format!("Made: {}", steps.join(", ")),
+        };
+        return Ok(format!("{made}. The ledger is of version {}. {JOURNAL}", migrated.version));
+    }
     let (ledger, _) = super::worker::open_ledger(context, std::sync::Arc::new(crate::clock::SystemClock)).await?;
     ledger.close().await;
-    Ok("The ledger is of this version. The journal is brought up to date when the desktop starts.\n".to_owned())
+    Ok(format!("The ledger is of this version. {JOURNAL}"))
 }
 
 /// There is nothing to migrate in a program without the worker.

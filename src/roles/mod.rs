@@ -6,12 +6,17 @@ mod applications;
 mod consistency;
 pub mod control;
 pub mod dead_letters;
+#[cfg(feature = "worker")]
+pub mod counted;
 #[cfg(all(feature = "desktop", feature = "worker"))]
 pub mod demo;
+pub mod desks;
 #[cfg(feature = "desktop")]
 pub mod desktop;
 pub mod doctor;
 pub mod forget;
+#[cfg(feature = "desktop")]
+pub mod hello;
 pub mod migrate;
 mod observed;
 mod process;
@@ -24,6 +29,10 @@ pub mod run;
 pub mod sagas;
 pub mod settings;
 pub mod topics;
+#[cfg(feature = "worker")]
+mod story;
+#[cfg(all(test, feature = "desktop", feature = "worker"))]
+mod two_desks_tests;
 #[cfg(feature = "desktop")]
 pub mod watchdog;
 #[cfg(feature = "desktop")]

@@ -147,7 +147,12 @@ mod work {
     /// Puts what a survey of the consumer found into the gauges: records together, seconds of the partition that waits
     /// longest.
     pub fn lag(metrics: &Metrics, lag: &Lag, now: jiff::Timestamp) {
-        for (name, label) in [(topic::MESSAGES, ConsumedTopic::Messages), (topic::OUTCOMES, ConsumedTopic::Outcomes)] {
+        let consumed = [
+            (topic::MESSAGES, ConsumedTopic::Messages),
+            (topic::OUTCOMES, ConsumedTopic::Outcomes),
+            (topic::DESKTOPS, ConsumedTopic::Desktops),
+        ];
+        for (name, label) in consumed {
             let partitions = || lag.partitions.iter().filter(|partition| partition.topic == name);
             metrics.lag_records.of(label).set(partitions().map(|partition| partition.records as f64).sum());
             metrics.lag_seconds.of(label).set(partitions().map(|partition| partition.seconds(now)).fold(0.0, f64::max));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::hello::{self, Greeting};
 use super::wiring::{Inbound, Outbound};
 use crate::clock::Clock;
 use crate::contract::DesktopId;
@@ -37,13 +38,25 @@ pub struct Shared {
 }
 
 /// Starts the tasks that carry records for `desktop` under `supervisor`. Commands are read again from `longest` ago,
-/// the longest time that one may live.
+/// the longest time that one may live. Hellos are said as often as is usual.
 pub fn start(
     shared: &Shared,
     connection: &Connection,
     supervisor: &mut Supervisor,
     desktop: &DesktopId,
     longest: Duration,
+) {
+    start_greeting(shared, connection, supervisor, desktop, longest, Greeting::default());
+}
+
+/// As [`start`], with this greeting.
+pub fn start_greeting(
+    shared: &Shared,
+    connection: &Connection,
+    supervisor: &mut Supervisor,
+    desktop: &DesktopId,
+    longest: Duration,
+    greeting: Greeting,
 ) {
     let since = crate::clock::from_millis(crate::clock::to_millis(shared.clock.now()) - crate::clock::millis(longest));
     let inbound = Arc::new(Inbound::new(connection, shared.metrics.clone()));
@@ -57,6 +70,15 @@ pub fn start(
             async move { take_commands(&shared, &inbound, &own, &batch).await }
         })
     });
+    let notices = connection.reader(topic::NOTICES, desktop.as_str().as_bytes(), since);
+    let (taking, reading, own) = (shared.clone(), inbound.clone(), desktop.clone());
+    supervisor.spawn("the desktop's notices", {
+        let stop = shared.stop.clone();
+        notices.run(stop, move |batch: Batch| {
+            let (shared, inbound, own) = (taking.clone(), reading.clone(), own.clone());
+            async move { take_notices(&shared, &inbound, &own, &batch).await }
+        })
+    });
     let controls = connection.reader_all(topic::CONTROLS);
     let taking = shared.clone();
     supervisor.spawn("the desktop's controls", {
@@ -67,6 +89,7 @@ pub fn start(
         })
     });
     supervisor.spawn("the publisher", publish(shared.clone()));
+    supervisor.spawn("the hellos", hello::say(shared.clone(), desktop.clone(), greeting));
     let (watched, connection) = (shared.clone(), connection.clone());
     supervisor.spawn("the cluster's identity", async move { watch_cluster(watched, connection).await });
 }
@@ -94,6 +117,19 @@ async fn take_commands(shared: &Shared, inbound: &Inbound, own: &DesktopId, batc
             }
             Some(_) => inbound.bury(received, "a record of this type does not belong to this topic").await?,
             None => {}
+        }
+    }
+    Ok(())
+}
+
+async fn take_notices(shared: &Shared, inbound: &Inbound, own: &DesktopId, batch: &Batch) -> Result<(), NotDone> {
+    for received in batch.iter() {
+        match inbound.read(received).await? {
+            Some(Incoming::Notice(notice)) if notice.desktop() == own => {
+                shared.journal.hear(&notice, shared.clock.now()).await.map_err(|error| not_done(&error))?;
+            }
+            Some(Incoming::Notice(_)) | None => {}
+            Some(_) => inbound.bury(received, "a record of this type does not belong to this topic").await?,
         }
     }
     Ok(())

@@ -51,9 +51,12 @@ fn tell(story: &SagaStory) -> String {
         text.push_str(&format!("  > {draft}   (draft {version})\n"));
     }
     text.push('\n');
-    let rows: Vec<_> =
-        story.events.iter().map(|step| [format!("{:.3}", step.at), step.event.clone(), step.detail.clone()]).collect();
-    text + &table(["WHEN", "WHAT", "DETAIL"], &rows)
+    let rows: Vec<_> = story
+        .events
+        .iter()
+        .map(|step| [format!("{:.3}", step.at), step.place.clone(), step.event.clone(), step.detail.clone()])
+        .collect();
+    text + &table(["WHEN", "WHERE", "WHAT", "DETAIL"], &rows)
 }
 
 /// Sends a draft.

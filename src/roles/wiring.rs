@@ -11,10 +11,12 @@ use crate::clock::Clock;
 #[cfg(feature = "worker")]
 use crate::contract::Command;
 use crate::contract::ControlRecord;
+#[cfg(feature = "worker")]
+use crate::contract::Notice;
 use crate::contract::codec::{Codec, Envelope, Incoming, Source};
 use crate::contract::wire::WireRecord;
 #[cfg(feature = "desktop")]
-use crate::contract::{MessagesDetected, ReplyOutcome};
+use crate::contract::{DesktopHello, MessagesDetected, ReplyOutcome};
 use crate::error::Problem;
 use crate::retry::{self, Schedule};
 use crate::stream::{self, Connection, Gate, GateLimits, NotDone, PasswordReference, Producer, Received, Verdict};
@@ -66,6 +68,24 @@ impl Outbound {
     #[cfg(feature = "desktop")]
     pub async fn outcome(&self, outcome: &ReplyOutcome) -> Result<(), String> {
         self.send(self.codec.encode_outcome(outcome, &self.envelope())).await
+    }
+
+    /// Publishes a hello.
+    ///
+    /// # Errors
+    /// Why the broker did not take it, as a sentence.
+    #[cfg(feature = "desktop")]
+    pub async fn hello(&self, hello: &DesktopHello) -> Result<(), String> {
+        self.send(self.codec.encode_hello(hello, &self.envelope())).await
+    }
+
+    /// Publishes a notice.
+    ///
+    /// # Errors
+    /// Why the broker did not take it, as a sentence.
+    #[cfg(feature = "worker")]
+    pub async fn notice(&self, notice: &Notice) -> Result<(), String> {
+        self.send(self.codec.encode_notice(notice, &self.envelope())).await
     }
 
     /// Publishes a command.

@@ -11,13 +11,13 @@ use secrecy::SecretString;
 use super::wiring::{Inbound, Outbound, stream_problem};
 use super::{Context, process};
 use crate::clock::Clock;
-use crate::contract::Command;
 use crate::contract::codec::{Incoming, Source};
 use crate::contract::wire::topic;
+use crate::contract::{Command, Notice};
 use crate::error::{Class, Classified as _, Problem};
 use crate::generation;
 use crate::generation::observer::Observer;
-use crate::ledger::{self, SqliteLedger};
+use crate::ledger::{self, PostgresLedger, SqliteLedger};
 use crate::lifecycle::Supervisor;
 use crate::limits;
 use crate::saga::{self, Ledger, LedgerError, Ports, Worker};
@@ -35,6 +35,8 @@ pub struct Running {
     pub worker: Worker,
     /// Its ledger.
     pub ledger: Arc<dyn Ledger>,
+    /// How long a desk answers for an account after a hello.
+    pub account_hold: Duration,
 }
 
 impl Running {
@@ -50,9 +52,13 @@ impl saga::Commands for Outbound {
     async fn publish(&self, command: &Command) -> Result<(), saga::CommandsError> {
         self.command(command).await.map_err(saga::CommandsError)
     }
+    async fn notify(&self, notice: &Notice) -> Result<(), saga::CommandsError> {
+        self.notice(notice).await.map_err(saga::CommandsError)
+    }
 }
 
-/// Opens the ledger of the settings, bringing it to this version.
+/// Opens the ledger of the settings. A SQLite file is made and brought to this version; a PostgreSQL database must have
+/// been brought there by `autoreply migrate`.
 ///
 /// # Errors
 /// The section does not fit, or the ledger cannot be opened.
@@ -62,15 +68,35 @@ pub async fn open_ledger(
 ) -> Result<(Arc<dyn Ledger>, ledger::Settings), Problem> {
     let settings: ledger::Settings = context.layers.section("ledger")?;
     settings.check()?;
+    if settings.is_postgres() {
+        let password = ledger_password(context, &settings)?;
+        let ledger = PostgresLedger::open(&settings, password.as_ref()).await;
+        return Ok((Arc::new(ledger.map_err(|error| ledger_problem(error, &settings.url))?), settings));
+    }
     let path = ledger_path(context, &settings)?;
     if let Some(directory) = path.parent() {
         process::private_directory(directory)?;
     }
-    let ledger = SqliteLedger::open(&path, settings.daily_quota, clock).await.map_err(|error| match error {
+    let ledger = SqliteLedger::open(&path, settings.daily_quota, clock).await;
+    Ok((Arc::new(ledger.map_err(|error| ledger_problem(error, &path.display().to_string()))?), settings))
+}
+
+/// What a person has to do about a ledger that does not open.
+pub fn ledger_problem(error: LedgerError, place: &str) -> Problem {
+    match error {
         LedgerError::Storage(problem) => problem,
-        LedgerError::Unavailable(why) => Problem::new(why, path.display().to_string(), "Try again"),
-    })?;
-    Ok((Arc::new(ledger), settings))
+        LedgerError::Unavailable(why) => Problem::new(why, place, "See that it is there, and try again"),
+    }
+}
+
+/// The password of the ledger's database, from where the settings say.
+///
+/// # Errors
+/// It is not there.
+pub fn ledger_password(context: &Context, settings: &ledger::Settings) -> Result<Option<SecretString>, Problem> {
+    let file = settings.password_file.display().to_string();
+    let Some(reference) = SecretReference::of(&settings.password_env, &file) else { return Ok(None) };
+    secret(context, reference, "the password of the ledger's database").map(Some)
 }
 
 fn ledger_path(context: &Context, settings: &ledger::Settings) -> Result<PathBuf, Problem> {
@@ -103,6 +129,7 @@ pub async fn start(
     let chain = generation::build_observed(&generation_settings, &secrets, clock, &observer)
         .map_err(|problems| first(&problems))?;
     let (ledger, ledger_settings) = open_ledger(context, clock.clone()).await?;
+    let ledger: Arc<dyn Ledger> = Arc::new(super::counted::Counted::new(ledger, metrics.clone()));
 
     let name = format!("worker-{}", std::process::id());
     let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone());
@@ -114,10 +141,11 @@ pub async fn start(
         commands: Arc::new(outbound),
         clock: clock.clone(),
     };
+    let hold = saga_settings.account_hold();
     let worker = Worker::new(name, ports, saga_settings);
 
     let consumer = connection
-        .consumer(&stream_settings.worker_group, &[topic::MESSAGES, topic::OUTCOMES])
+        .consumer(&stream_settings.worker_group, &[topic::MESSAGES, topic::OUTCOMES, topic::DESKTOPS])
         .map_err(|error| stream_problem(&error))?;
     let (mut lag, behind, watch) = (consumer.lag(), metrics.clone(), clock.clone());
     let stop = supervisor.stop_token();
@@ -146,14 +174,18 @@ pub async fn start(
     let (counted, metrics, stop) = (ledger.clone(), metrics.clone(), supervisor.stop_token());
     supervisor.spawn("the ledger's figures", async move {
         while !stop.is_cancelled() {
+            super::counted::ledger_pool(&metrics, counted.pool());
             if let Ok(counts) = counted.counts().await {
                 super::observed::ledger_counts(&metrics, &counts);
+            }
+            if let Ok(desks) = counted.desks(hold).await {
+                super::desks::count(&metrics, &desks);
             }
             tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(Duration::from_secs(5)) => {} }
         }
         Ok::<(), std::convert::Infallible>(())
     });
-    Ok(Running { worker, ledger })
+    Ok(Running { worker, ledger, account_hold: hold })
 }
 
 /// The limits and the memory of the settings, kept alive under `supervisor`.
@@ -219,20 +251,28 @@ fn secret(context: &Context, reference: SecretReference, what: &str) -> Result<S
     }
 }
 
-/// One batch: turns and outcomes in the order in which they came, runs of a kind together.
+/// One batch: hellos, turns and outcomes in the order in which they came, runs of a kind together.
 async fn handle(worker: &Worker, inbound: &Inbound, metrics: &Metrics, batch: &Batch) -> Result<(), NotDone> {
-    let (mut turns, mut outcomes) = (Vec::new(), Vec::new());
+    let (mut turns, mut outcomes, mut hellos) = (Vec::new(), Vec::new(), Vec::new());
     for (index, received) in batch.iter().enumerate() {
         match inbound.read(received).await? {
             None => {}
             Some(Incoming::Messages(detected)) => turns.push((index, detected)),
             Some(Incoming::Outcome(outcome)) => outcomes.push((index, outcome)),
-            Some(Incoming::Command(_) | Incoming::Control(_)) => {
+            Some(Incoming::Hello(hello)) => hellos.push((index, hello)),
+            Some(Incoming::Command(_) | Incoming::Control(_) | Incoming::Notice(_)) => {
                 inbound.bury(received, "a record of this type does not belong to this topic").await?;
             }
         }
     }
-    // Turns first: an outcome speaks of a turn that the ledger should hold by then.
+    // Hellos before turns, so that who answers is settled first.
+    if !hellos.is_empty() {
+        let (places, records): (Vec<_>, Vec<_>) = hellos.into_iter().unzip();
+        for refused in worker.on_hellos(records).await.map_err(|error| not_done(&error))? {
+            inbound.bury(&batch[places[refused.index]], &refused.why.to_string()).await?;
+        }
+    }
+    // Turns before outcomes: an outcome speaks of a turn that the ledger should hold by then.
     if !turns.is_empty() {
         let (places, records): (Vec<_>, Vec<_>) = turns.into_iter().unzip();
         for refused in worker.on_messages(records).await.map_err(|error| not_done(&error))? {
@@ -270,6 +310,9 @@ pub async fn run(context: &Context) -> Result<(), Problem> {
             "stream.brokers",
             "Set it to your Kafka's addresses, or use `autoreply run` on a single machine",
         ));
+    }
+    if !context.layers.section::<ledger::Settings>("ledger")?.is_postgres() {
+        tracing::warn!("the ledger is a SQLite file: no second worker can share it (see ledger.url)");
     }
     let running = start(context, &connection, &mut process.supervisor, &process.metrics, &process.clock).await?;
     let mut parts = process.admin_parts("worker");

@@ -1,5 +1,6 @@
 //! One turn from where it stands to a command, a waiting draft, or an end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -36,7 +37,7 @@ pub(super) enum Stop {
 
 impl Inner {
     /// Goes on with a saga whose lease this worker holds.
-    pub(super) async fn answer(&self, saga: OpenSaga, quota: Kept) {
+    pub(super) async fn answer(self: &Arc<Self>, saga: OpenSaga, quota: Kept) {
         let deadline = Instant::now() + Duration::from_millis(self.settings.reply_deadline_ms);
         let (turn, revision) = (saga.detected.turn, saga.detected.revision);
         let end = match self.go_on(&saga, quota, deadline).await {
@@ -162,6 +163,7 @@ impl Inner {
             text: draft.text,
             authority: Authority::Auto,
             issued_at: self.ports.clock.now(),
+            owner_token: saga.owner_token,
         };
         changes.push(Change::Issue { send: send.clone(), answer_within: self.settings.answer_within() });
         let entry = self.written(saga, changes).await?;
@@ -173,8 +175,10 @@ impl Inner {
     }
 
     /// Ends it before anything was issued; the ledger undoes what was done in the same transaction.
-    pub(super) async fn abandon(&self, saga: &OpenSaga, effect: Effect, reason: String) -> Result<(), Stop> {
-        self.change(saga, vec![Change::Abandon { effect, reason }]).await.map(drop)
+    pub(super) async fn abandon(self: &Arc<Self>, saga: &OpenSaga, effect: Effect, reason: String) -> Result<(), Stop> {
+        self.change(saga, vec![Change::Abandon { effect, reason: reason.clone() }]).await?;
+        self.tell_ended(&saga.detected, effect, &reason);
+        Ok(())
     }
 
     /// Makes changes that write a command, and gives the command's place.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::group::Groups;
+use super::notices::not_owner;
 use super::publications::Publications;
 use super::state::Phase;
 use super::{
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::contract::{
-    Command, ConversationId, DraftVersion, MessagesDetected, OutcomeRecorded, ReplyOutcome, Revision, TurnId,
+    Command, ConversationId, DraftVersion, MessagesDetected, Notice, OutcomeRecorded, ReplyOutcome, Revision, TurnId,
     TurnRecorded,
 };
 use crate::failpoint;
@@ -37,6 +38,9 @@ pub struct CommandsError(pub String);
 pub trait Commands: Send + Sync + 'static {
     /// Returns once the command is safe on its way.
     async fn publish(&self, command: &Command) -> Result<(), CommandsError>;
+
+    /// As [`Commands::publish`], for what is no command.
+    async fn notify(&self, notice: &Notice) -> Result<(), CommandsError>;
 }
 
 /// What the worker works with.
@@ -117,10 +121,12 @@ impl Worker {
         // Closed permits mean that this worker is stopping; what is recorded then is left to another.
         drop(inner.permits.acquire().await);
         let finish_within = Duration::from_millis(inner.settings.finish_within_ms);
-        let terms = Terms { lease: inner.lease(), finish_within, reserve_quota: true };
+        let account_hold = inner.settings.account_hold();
+        let terms = Terms { lease: inner.lease(), finish_within, account_hold, reserve_quota: true };
         let receipts = inner.ports.ledger.record_turns(&batch, &terms).await?;
         failpoint::reach("worker.recorded");
         let (mut refused, mut acknowledgements, mut taken) = (Vec::new(), Vec::new(), Vec::new());
+        let mut notices = Vec::new();
         for (index, (detected, receipt)) in batch.into_iter().zip(receipts).enumerate() {
             let receipt = match receipt {
                 Ok(receipt) => receipt,
@@ -135,14 +141,20 @@ impl Worker {
                 revision: detected.revision,
                 desktop: detected.desktop.clone(),
             }));
-            if let Receipt::New(mine) | Receipt::Newer(mine) = receipt {
-                taken.push((detected, mine));
+            match receipt {
+                Receipt::New(mine) | Receipt::Newer(mine) => taken.push((detected, mine)),
+                Receipt::NotOwner(owner) => {
+                    inner.cancel(detected.turn);
+                    notices.push(not_owner(&detected, &owner));
+                }
+                Receipt::Known | Receipt::Closed => {}
             }
         }
         self.acknowledge(acknowledgements);
-        for (detected, Taken { lease, quota }) in taken {
+        self.notify(notices);
+        for (detected, Taken { lease, quota, owner_token }) in taken {
             let phase = if quota == Kept::Reserved { Phase::QuotaReserved } else { Phase::Recorded };
-            let saga = OpenSaga { detected, phase, lease, draft: None, takeovers: 0 };
+            let saga = OpenSaga { detected, phase, lease, draft: None, takeovers: 0, owner_token };
             self.start(saga, quota);
         }
         Ok(refused)
@@ -199,7 +211,11 @@ impl Worker {
     /// # Errors
     /// When the ledger could not be asked.
     pub async fn reject(&self, turn: TurnId, version: DraftVersion, by: &str) -> Result<Decided, LedgerError> {
-        self.decide(turn, version, by, false).await
+        let decided = self.decide(turn, version, by, false).await?;
+        if decided == Decided::Rejected {
+            self.tell_rejected(turn, by).await;
+        }
+        Ok(decided)
     }
 
     async fn decide(
@@ -276,17 +292,22 @@ impl Worker {
 
     fn acknowledge(&self, commands: Vec<Command>) {
         let inner = Arc::clone(&self.inner);
-        self.inner.tasks.spawn(self.inner.stop.clone().run_until_cancelled_owned(async move {
+        self.inner.spawn(async move {
             for result in join_all(commands.iter().map(|command| inner.ports.commands.publish(command))).await {
                 if let Err(error) = result {
                     tracing::warn!(%error, "an acknowledgement was not published; the desktop asks again");
                 }
             }
-        }));
+        });
     }
 }
 
 impl Inner {
+    /// Works on something until the worker stops for good.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(work));
+    }
+
     pub(super) fn lease(&self) -> LeaseRequest {
         LeaseRequest { worker: self.name.clone(), hold: Duration::from_millis(self.settings.lease_ms) }
     }
@@ -314,7 +335,7 @@ impl Inner {
         }
     }
 
-    async fn answer_with_permit(&self, saga: OpenSaga, quota: Kept) {
+    async fn answer_with_permit(self: &Arc<Self>, saga: OpenSaga, quota: Kept) {
         let Ok(_permit) = self.permits.acquire().await else { return };
         self.answer(saga, quota).await;
     }

@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::state::{Event, Phase, State, step};
-use super::{Draft, Exchange};
+use super::{Desks, Draft, Exchange};
 use crate::contract::{
     Command, ConversationId, DesktopId, DraftVersion, Effect, MessagesDetected, ReplyOutcome, ReplySend, ReplyWithdraw,
-    Revision, TurnId,
+    Revision, Timings, TurnId,
 };
 use crate::error::{Class, Classified, Problem};
 
@@ -44,6 +44,8 @@ pub struct Terms {
     pub lease: LeaseRequest,
     /// How long each turn has to be issued or ended.
     pub finish_within: Duration,
+    /// How long a desk that says no hello owns an account by sending a turn.
+    pub account_hold: Duration,
     /// Whether one reply of the day's quota is kept, in the same transaction, for each turn whose mode allows one.
     pub reserve_quota: bool,
 }
@@ -66,15 +68,19 @@ pub struct Taken {
     pub lease: LeaseToken,
     /// Its place in the day's quota.
     pub quota: Kept,
+    /// The ownership of the account that its reply has to name; none for a desk that says no hello.
+    pub owner_token: Option<u64>,
 }
 
 /// What recording a turn came to. Every one of them is to be acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Receipt {
     /// The turn was not known; the caller holds its lease.
     New(Taken),
     /// A newer revision restarted the saga; the caller holds its lease, whoever held it before.
     Newer(Taken),
+    /// This desktop answers for the account, so the turn was recorded and has ended.
+    NotOwner(DesktopId),
     /// This revision or a newer one was there already.
     Known,
     /// The turn has ended, so there is nothing to do.
@@ -105,6 +111,8 @@ pub struct OpenSaga {
     pub draft: Option<StoredDraft>,
     /// How often it has been taken over.
     pub takeovers: u32,
+    /// As in [`Taken`].
+    pub owner_token: Option<u64>,
 }
 
 /// A change of one saga. It carries what must be written in the same transaction.
@@ -293,6 +301,8 @@ pub struct StoryLine {
     pub to: String,
     /// More, without chat text.
     pub detail: String,
+    /// Of an outcome: when each step happened on the desk, by the desk's clock.
+    pub times: Option<Timings>,
 }
 
 /// Which sagas to list; the newest come first.
@@ -365,7 +375,7 @@ pub struct Pruned {
 /// What the ledger holds, for metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// How many sagas stand in each phase (and, when ended, in each effect).
+    /// How many sagas stand in each state; what has ended is counted only where that costs nothing.
     pub by_state: Vec<(State, u64)>,
     /// The age of the oldest saga that has not ended.
     pub oldest_open: Option<Duration>,
@@ -409,7 +419,7 @@ pub type Each<T> = Result<Vec<Result<T, Rejected>>, LedgerError>;
 
 /// The authority about what is answered.
 #[async_trait]
-pub trait Ledger: Send + Sync + 'static {
+pub trait Ledger: Desks {
     /// Records turns on these terms.
     async fn record_turns(&self, turns: &[MessagesDetected], terms: &Terms) -> Each<Receipt>;
 

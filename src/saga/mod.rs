@@ -1,9 +1,12 @@
 //! The reply's life: states, steps, compensation, recovery. It owns the ports that others implement.
 
 mod answer;
+mod desks;
 mod group;
 mod handler;
 mod ledger;
+mod notices;
+pub mod ownership;
 mod ports;
 mod publications;
 mod recovery;
@@ -13,6 +16,7 @@ pub mod state;
 #[cfg(test)]
 pub(crate) mod samples;
 
+pub use desks::{Desk, Desks, OwnedAccount};
 pub use handler::{Commands, CommandsError, Ports, Refused, Worker};
 pub use ledger::{
     Applied, Change, Counts, Decided, Decision, Detail, Each, EntryId, Filter, Kept, LeaseRequest, LeaseToken, Ledger,

@@ -99,7 +99,9 @@ impl Worker {
             Phase::Issued => self.withdraw(saga).await,
             Phase::Withdrawing => {
                 let reason = "no outcome came, and no answer to the withdrawal".to_owned();
-                inner.change(saga, vec![Change::HandOver { reason }]).await.map(drop)
+                let change = Change::HandOver { reason: reason.clone() };
+                let done = inner.change(saga, vec![change]).await;
+                done.map(|_| inner.tell_ended(&saga.detected, Effect::NeedsAttention, &reason))
             }
             Phase::AwaitingApproval => {
                 inner.abandon(saga, Effect::Expired, "nobody approved the draft in time".to_owned()).await

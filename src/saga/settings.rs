@@ -31,6 +31,8 @@ pub struct Settings {
     pub command_ttl_ms: u64,
     /// How long after that, and after a withdrawal, its outcome may take to arrive.
     pub outcome_grace_ms: u64,
+    /// A desktop that says no hello for this long has lost its accounts to the others.
+    pub account_hold_ms: u64,
     /// A turn that was taken over more often than this ends as failed.
     pub takeovers_max: u32,
     /// How often what is over age is removed.
@@ -62,6 +64,10 @@ impl Settings {
             let what = format!("a lifetime is 0, or the grace is below {MARGIN_MS} ms");
             return problem("outcome_grace_ms", what, "Raise approval_lifetime_ms, command_ttl_ms or outcome_grace_ms");
         }
+        if self.account_hold_ms < 4 * MARGIN_MS {
+            let what = format!("desktops cannot keep accounts that they lose after {} ms", self.account_hold_ms);
+            return problem("account_hold_ms", what, "Set it to 20000 or more, and to three hellos of every desktop");
+        }
         if self.permits == 0 || self.recovery_batch == 0 || self.prune_every_ms == 0 {
             return problem(
                 "permits",
@@ -70,6 +76,11 @@ impl Settings {
             );
         }
         Ok(())
+    }
+
+    /// How long a desktop answers for an account after a hello.
+    pub fn account_hold(&self) -> Duration {
+        Duration::from_millis(self.account_hold_ms)
     }
 
     /// When the outcome of an issued reply is overdue.

@@ -323,6 +323,20 @@ pub fn settle(from: State, to: State) -> Option<Settlement> {
     }
 }
 
+/// How a quota that was settled with a guess is corrected when a late word leads from one end to another: what was sent
+/// counts after all, and what a person was asked about counts no more once the desktop says that nothing was sent.
+pub fn correct(from: State, to: State) -> Option<Settlement> {
+    match (from, to) {
+        (State::Ended(guess), State::Ended(effect)) if effect.may_have_sent() && !guess.may_have_sent() => {
+            Some(Settlement::Used)
+        }
+        (State::Ended(Effect::NeedsAttention), State::Ended(effect)) if !effect.may_have_sent() => {
+            Some(Settlement::Released)
+        }
+        _ => None,
+    }
+}
+
 /// One step of taking back what was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Undo {

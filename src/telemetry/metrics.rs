@@ -107,10 +107,50 @@ label! {
         Messages = "messages",
         /// What became of them.
         Outcomes = "outcomes",
+        /// Hellos of desks.
+        Desktops = "desktops",
     }
 }
 
-/// A counter or gauge for each value of one label; all of them are there from the start, at zero.
+label! {
+    /// What is written to the ledger, in groups.
+    LedgerWrite = "operation" {
+        /// Turns are recorded.
+        Record = "record",
+        /// Replies go a step on.
+        Transition = "transition",
+        /// Outcomes are applied.
+        Outcome = "outcome",
+        /// Commands are marked as published.
+        Publish = "publish",
+    }
+}
+
+label! {
+    /// What a connection to the ledger does.
+    Connection = "state" {
+        /// Somebody works with it.
+        InUse = "in_use",
+        /// It waits for work.
+        Idle = "idle",
+    }
+}
+
+label! {
+    /// How a desk does, as the ledger hears it.
+    DeskState = "state" {
+        /// It says hello as often as it said.
+        Fresh = "fresh",
+        /// It is silent and did not say that it stops.
+        Silent = "silent",
+        /// It said that it stops.
+        Stopped = "stopped",
+        /// Two processes work with its journal.
+        Cloned = "cloned",
+    }
+}
+
+/// A counter, gauge or histogram for each value of one label; all of them are there from the start, at zero.
 #[derive(Debug, Clone)]
 pub struct By<V, L> {
     vector: V,
@@ -131,6 +171,15 @@ impl<L: Label> By<GaugeVec, L> {
     }
 }
 
+impl<L: Label> By<HistogramVec, L> {
+    /// The histogram of this value.
+    pub fn of(&self, value: L) -> Histogram {
+        self.vector.with_label_values(&[value.value()])
+    }
+}
+
+/// The bounds of what is done in groups.
+const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 /// The bounds of what takes a person's seconds.
 const SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
 /// The bounds of what happens at every look.
@@ -198,6 +247,20 @@ impl<L: Label> Metric for By<GaugeVec, L> {
     }
     fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> prometheus::Result<Self> {
         let vector = GaugeVec::new(Opts::new(name, help), &[L::NAME])?;
+        registry.register(Box::new(vector.clone()))?;
+        let by = Self { vector, label: PhantomData };
+        L::ALL.iter().for_each(|value| drop(by.of(*value)));
+        Ok(by)
+    }
+}
+
+impl<L: Label> Metric for By<HistogramVec, L> {
+    const KIND: &'static str = "histogram";
+    fn labels() -> Option<(&'static str, Vec<&'static str>)> {
+        values::<L>()
+    }
+    fn register(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Self> {
+        let vector = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), &[L::NAME])?;
         registry.register(Box::new(vector.clone()))?;
         let by = Self { vector, label: PhantomData };
         L::ALL.iter().for_each(|value| drop(by.of(*value)));
@@ -282,6 +345,12 @@ catalogue! {
     provider_rejections: PerProviderBy<RejectionReason> = "autoreply_provider_rejections_total";
     /// Replies that have not ended, by state.
     sagas_open: By<GaugeVec, SagaState> = "autoreply_sagas_open";
+    /// Time to write one group to the ledger, by what is written.
+    ledger_write: By<HistogramVec, LedgerWrite> = "autoreply_ledger_write_seconds" [FINE_SECONDS];
+    /// How many rows of a kind one group writes to the ledger.
+    ledger_group: By<HistogramVec, LedgerWrite> = "autoreply_ledger_group_size" [SIZES];
+    /// Connections of this process to the ledger's database, by what they do.
+    ledger_connections: By<GaugeVec, Connection> = "autoreply_ledger_connections";
     /// Replies that the executor ended without pressing the submit key, by what became of them.
     executor_refusals: By<CounterVec, Outcome> = "autoreply_executor_refusals_total";
     /// Attempts to type a reply that were put back, by cause.
@@ -298,6 +367,12 @@ catalogue! {
     limits_local: Gauge = "autoreply_limits_local";
     /// Questions to Redis, about rates or memory, that this worker had to answer by itself.
     limits_fallbacks: Counter = "autoreply_limits_fallbacks_total";
+    /// Desks that say hello, by how they do; one that is cloned counts only as that.
+    desks: By<GaugeVec, DeskState> = "autoreply_desks_open";
+    /// Accounts that this desktop answers for now.
+    accounts_owned: Gauge = "autoreply_account_leases_open";
+    /// 1 while another process works with a copy of this desktop's journal.
+    desk_cloned: Gauge = "autoreply_desk_cloned_info";
     /// Records that could not be read and were put aside.
     dead_letters: Counter = "autoreply_dead_letters_total";
     /// Records that stand in this worker's partitions and are not done.
@@ -408,8 +483,8 @@ mod tests {
             );
             let fits = match *kind {
                 "counter" => name.ends_with("_total"),
-                "histogram" => name.ends_with("_seconds") || name.ends_with("_bytes"),
-                _ => ["_bytes", "_seconds", "_info", "_open", "_local", "_records"]
+                "histogram" => ["_seconds", "_bytes", "_size"].iter().any(|unit| name.ends_with(unit)),
+                _ => ["_bytes", "_seconds", "_info", "_open", "_local", "_records", "_connections"]
                     .iter()
                     .any(|unit| name.ends_with(unit)),
             };
@@ -435,7 +510,9 @@ mod tests {
             for value in
                 row.labels.iter().flat_map(|(label, values)| values.iter().map(move |v| format!("{label}=\"{v}\"")))
             {
-                let shown = text.lines().any(|line| line.starts_with(row.name) && line.contains(&value));
+                let part = if row.kind == "histogram" { "_count" } else { "" };
+                let series = format!("{}{part}{{", row.name);
+                let shown = text.lines().any(|line| line.starts_with(&series) && line.contains(&value));
                 assert!(shown, "{} {value}", row.name);
             }
             let named = text.lines().any(|line| line.starts_with(row.name) && line.contains("provider=\"p\""));

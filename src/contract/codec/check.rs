@@ -1,10 +1,12 @@
 //! Ranges that the types cannot express. The same checks hold when a record is written and when it is read.
 
 use super::{Fault, Record};
-use crate::contract::{ConversationId, Evidence, MessagesDetected, Revision};
+use crate::contract::{Account, ConversationId, DesktopGreeted, DesktopHello, Evidence, MessagesDetected, Revision};
 
 /// The most messages, and the most context lines, of one turn.
 pub const MAX_LINES: usize = 2_000;
+/// The most accounts of one desktop.
+pub const MAX_ACCOUNTS: usize = 200;
 /// The most bytes of one text: a message, a reply, a reason.
 pub const MAX_TEXT_BYTES: usize = 64 * 1024;
 /// The most bytes of one name.
@@ -36,6 +38,12 @@ pub(super) fn check(record: &Record) -> Result<(), Fault> {
         Record::Control(control) => {
             check_name("by", &control.by)?;
             check_text("why", &control.why)
+        }
+        Record::Hello(hello) => check_hello(hello),
+        Record::Greeted(greeted) => check_greeted(greeted),
+        Record::TurnEnded(ended) => {
+            check_revision(ended.revision)?;
+            check_text("reason", &ended.reason)
         }
     }
 }
@@ -72,6 +80,41 @@ fn check_messages(detected: &MessagesDetected) -> Result<(), Fault> {
     for line in &detected.context {
         check_name("context.sender", &line.sender)?;
         check_text("context.text", &line.text)?;
+    }
+    Ok(())
+}
+
+fn check_hello(hello: &DesktopHello) -> Result<(), Fault> {
+    check_name("version", &hello.version)?;
+    check_name("host", &hello.host)?;
+    check_name("seat", &hello.seat)?;
+    if hello.interval_ms == 0 {
+        return Err(Fault::OutOfRange { field: "interval_ms", expected: "1 or more" });
+    }
+    check_count("accounts", hello.accounts.len())?;
+    hello.accounts.iter().try_for_each(check_account)
+}
+
+fn check_greeted(greeted: &DesktopGreeted) -> Result<(), Fault> {
+    if greeted.hold_ms == 0 {
+        return Err(Fault::OutOfRange { field: "hold_ms", expected: "1 or more" });
+    }
+    check_count("accounts", greeted.accounts.len())?;
+    greeted.accounts.iter().try_for_each(|told| {
+        check_account(&told.account)?;
+        check_text("accounts.why", &told.why)
+    })
+}
+
+fn check_account(account: &Account) -> Result<(), Fault> {
+    check_name("accounts.application", &account.application)?;
+    check_name("accounts.network", &account.network)?;
+    check_name("accounts.account", &account.account)
+}
+
+fn check_count(field: &'static str, count: usize) -> Result<(), Fault> {
+    if count > MAX_ACCOUNTS {
+        return Err(Fault::OutOfRange { field, expected: "at most 200 accounts" });
     }
     Ok(())
 }

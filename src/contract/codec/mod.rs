@@ -14,13 +14,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use auth::{AuthKey, MAC_HEADER};
-pub use check::{MAX_LINES, MAX_NAME_BYTES, MAX_TEXT_BYTES};
+pub use check::{MAX_ACCOUNTS, MAX_LINES, MAX_NAME_BYTES, MAX_TEXT_BYTES};
 pub use error::{DecodeError, EncodeError, Fault};
 
 use super::wire::{WireRecord, topic};
 use super::{
-    Command, ControlRecord, DesktopId, MessagesDetected, Mode, OutcomeRecorded, ReplyOutcome, ReplySend, ReplyWithdraw,
-    TurnRecorded,
+    Command, ControlRecord, DesktopGreeted, DesktopHello, DesktopId, MessagesDetected, Mode, Notice, OutcomeRecorded,
+    ReplyOutcome, ReplySend, ReplyWithdraw, TurnEnded, TurnRecorded,
 };
 
 /// The most bytes of key, headers and body together; what is larger is neither written nor read. It lies under the
@@ -32,7 +32,7 @@ pub const MAX_RECORD_BYTES: usize = 900_000;
 pub const REPLAYED_HEADER: &str = "autoreply-replayed";
 
 /// The types of records, with the topic each belongs to.
-const TYPES: [(&str, &str); 7] = [
+const TYPES: [(&str, &str); 10] = [
     ("messages.detected.v1", topic::MESSAGES),
     ("reply.send.v1", topic::COMMANDS),
     ("reply.withdraw.v1", topic::COMMANDS),
@@ -40,6 +40,9 @@ const TYPES: [(&str, &str); 7] = [
     ("outcome.recorded.v1", topic::COMMANDS),
     ("reply.outcome.v1", topic::OUTCOMES),
     ("control.set.v1", topic::CONTROLS),
+    ("desktop.hello.v1", topic::DESKTOPS),
+    ("desktop.greeted.v1", topic::NOTICES),
+    ("turn.ended.v1", topic::NOTICES),
 ];
 
 /// Who writes a record.
@@ -90,6 +93,9 @@ enum Record {
     OutcomeRecorded(OutcomeRecorded),
     Outcome(ReplyOutcome),
     Control(ControlRecord),
+    Hello(DesktopHello),
+    Greeted(DesktopGreeted),
+    TurnEnded(TurnEnded),
 }
 
 /// A record that was read, by topic.
@@ -103,6 +109,10 @@ pub enum Incoming {
     Outcome(ReplyOutcome),
     /// From `autoreply.controls`.
     Control(ControlRecord),
+    /// From `autoreply.desktops`.
+    Hello(DesktopHello),
+    /// From `autoreply.notices`.
+    Notice(Notice),
 }
 
 /// The codec. With a key it signs what it writes and takes only what is signed.
@@ -153,6 +163,26 @@ impl Codec {
     /// As [`Codec::encode_messages`].
     pub fn encode_control(&self, control: &ControlRecord, envelope: &Envelope) -> Result<WireRecord, EncodeError> {
         self.encode(&Record::Control(control.clone()), envelope)
+    }
+
+    /// `desktop.hello.v1`, keyed by desktop.
+    ///
+    /// # Errors
+    /// As [`Codec::encode_messages`].
+    pub fn encode_hello(&self, hello: &DesktopHello, envelope: &Envelope) -> Result<WireRecord, EncodeError> {
+        self.encode(&Record::Hello(hello.clone()), envelope)
+    }
+
+    /// What a worker tells a desktop, keyed by desktop.
+    ///
+    /// # Errors
+    /// As [`Codec::encode_messages`].
+    pub fn encode_notice(&self, notice: &Notice, envelope: &Envelope) -> Result<WireRecord, EncodeError> {
+        let record = match notice.clone() {
+            Notice::Greeted(greeted) => Record::Greeted(greeted),
+            Notice::TurnEnded(ended) => Record::TurnEnded(ended),
+        };
+        self.encode(&record, envelope)
     }
 
     fn encode(&self, record: &Record, envelope: &Envelope) -> Result<WireRecord, EncodeError> {
@@ -319,6 +349,9 @@ impl Record {
             Self::OutcomeRecorded(_) => TYPES[4].0,
             Self::Outcome(_) => TYPES[5].0,
             Self::Control(_) => TYPES[6].0,
+            Self::Hello(_) => TYPES[7].0,
+            Self::Greeted(_) => TYPES[8].0,
+            Self::TurnEnded(_) => TYPES[9].0,
         }
     }
 
@@ -328,6 +361,8 @@ impl Record {
             Self::Send(_) | Self::Withdraw(_) | Self::TurnRecorded(_) | Self::OutcomeRecorded(_) => topic::COMMANDS,
             Self::Outcome(_) => topic::OUTCOMES,
             Self::Control(_) => topic::CONTROLS,
+            Self::Hello(_) => topic::DESKTOPS,
+            Self::Greeted(_) | Self::TurnEnded(_) => topic::NOTICES,
         }
     }
 
@@ -341,18 +376,21 @@ impl Record {
             Self::OutcomeRecorded(record) => record.desktop.to_string(),
             Self::Outcome(record) => record.conversation.to_string(),
             Self::Control(record) => record.scope.to_string(),
+            Self::Hello(record) => record.desktop.to_string(),
+            Self::Greeted(record) => record.desktop.to_string(),
+            Self::TurnEnded(record) => record.desktop.to_string(),
         }
     }
 
     fn key_name(&self) -> &'static str {
         match self.topic() {
-            topic::COMMANDS => "the desktop of its body",
+            topic::COMMANDS | topic::DESKTOPS | topic::NOTICES => "the desktop of its body",
             topic::CONTROLS => "the scope of its body",
             _ => "the conversation id of its body",
         }
     }
 
-    /// The turn, or the scope of a control.
+    /// The turn, the scope of a control, or the run of a desktop.
     fn subject(&self) -> String {
         match self {
             Self::Messages(record) => record.turn.to_string(),
@@ -362,6 +400,9 @@ impl Record {
             Self::OutcomeRecorded(record) => record.turn.to_string(),
             Self::Outcome(record) => record.turn.to_string(),
             Self::Control(record) => record.scope.to_string(),
+            Self::Hello(record) => record.instance.to_string(),
+            Self::Greeted(record) => record.instance.to_string(),
+            Self::TurnEnded(record) => record.turn.to_string(),
         }
     }
 
@@ -376,6 +417,9 @@ impl Record {
             // An effect may be corrected by evidence: that is another fact.
             Self::Outcome(record) => format!("{}/{}", record.revision, record.effect),
             Self::Control(record) => record.version.to_string(),
+            Self::Hello(record) => record.at.to_string(),
+            Self::Greeted(record) => record.hello_at.to_string(),
+            Self::TurnEnded(record) => format!("{}/{}", record.revision, record.effect),
         };
         format!("{}/{}/{place}", self.ce_type(), self.subject())
     }
@@ -392,6 +436,9 @@ impl Record {
             Self::OutcomeRecorded(record) => write(record),
             Self::Outcome(record) => write(record),
             Self::Control(record) => write(record),
+            Self::Hello(record) => write(record),
+            Self::Greeted(record) => write(record),
+            Self::TurnEnded(record) => write(record),
         }
     }
 
@@ -404,6 +451,9 @@ impl Record {
             "outcome.recorded.v1" => parse(body).map(Self::OutcomeRecorded),
             "reply.outcome.v1" => parse(body).map(Self::Outcome),
             "control.set.v1" => parse(body).map(Self::Control),
+            "desktop.hello.v1" => parse(body).map(Self::Hello),
+            "desktop.greeted.v1" => parse(body).map(Self::Greeted),
+            "turn.ended.v1" => parse(body).map(Self::TurnEnded),
             _ => Err(Fault::UnknownType),
         }
     }
@@ -419,6 +469,9 @@ impl From<Record> for Incoming {
             Record::OutcomeRecorded(record) => Self::Command(Command::OutcomeRecorded(record)),
             Record::Outcome(record) => Self::Outcome(record),
             Record::Control(record) => Self::Control(record),
+            Record::Hello(record) => Self::Hello(record),
+            Record::Greeted(record) => Self::Notice(Notice::Greeted(record)),
+            Record::TurnEnded(record) => Self::Notice(Notice::TurnEnded(record)),
         }
     }
 }

@@ -2,8 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::contract::{
-    Authority, ContextLine, Control, Conversation, ConversationId, ConversationKind, Direction, Effect, Evidence,
-    Extraction, ExtractionMethod, JournalId, Mode, Revision, Scope, Timings, TurnId, TurnMessage,
+    Account, AccountOwner, Authority, ContextLine, Control, Conversation, ConversationId, ConversationKind, Direction,
+    Effect, Evidence, Extraction, ExtractionMethod, InstanceId, JournalId, Mode, Revision, Scope, Timings, TurnId,
+    TurnMessage,
 };
 
 /// A place, and a change that makes the value there wrong.
@@ -66,6 +67,61 @@ fn send() -> ReplySend {
         text: SECRET.to_owned(),
         authority: Authority::ApprovedBy { by: "operator".to_owned() },
         issued_at: at(),
+        owner_token: Some(3),
+    }
+}
+
+fn account() -> Account {
+    Account::of(&detected().conversation)
+}
+
+fn hello() -> DesktopHello {
+    DesktopHello {
+        desktop: desk(),
+        journal: detected().journal,
+        instance: InstanceId(uuid::Uuid::from_u128(8)),
+        started_at: at(),
+        version: "0.2.0".to_owned(),
+        host: "office-7".to_owned(),
+        seat: "5a2c/2049/77".to_owned(),
+        accounts: vec![account()],
+        interval_ms: 10_000,
+        leaving: false,
+        at: at(),
+    }
+}
+
+fn greeted() -> DesktopGreeted {
+    let told = AccountOwner {
+        account: account(),
+        owned: false,
+        owner: DesktopId::try_from("desk-2".to_owned()).unwrap(),
+        token: 4,
+        since: 3,
+        inherit_ms: 20_000,
+        why: "desk-2 answers for this account".to_owned(),
+    };
+    DesktopGreeted {
+        desktop: desk(),
+        journal: detected().journal,
+        instance: hello().instance,
+        hello_at: at(),
+        hold_ms: 45_000,
+        cloned: false,
+        current: true,
+        accounts: vec![told],
+    }
+}
+
+fn ended() -> TurnEnded {
+    TurnEnded {
+        turn: detected().turn,
+        revision: Revision(2),
+        journal: detected().journal,
+        desktop: desk(),
+        conversation: detected().conversation.id,
+        effect: Effect::NeedsAttention,
+        reason: "no provider answered".to_owned(),
     }
 }
 
@@ -120,6 +176,10 @@ fn all(codec: &Codec) -> Vec<(Incoming, WireRecord)> {
     all.push((Incoming::Messages(detected()), codec.encode_messages(&detected(), &envelope()).unwrap()));
     all.push((Incoming::Outcome(outcome()), codec.encode_outcome(&outcome(), &envelope()).unwrap()));
     all.push((Incoming::Control(control()), codec.encode_control(&control(), &envelope()).unwrap()));
+    all.push((Incoming::Hello(hello()), codec.encode_hello(&hello(), &envelope()).unwrap()));
+    for notice in [Notice::Greeted(greeted()), Notice::TurnEnded(ended())] {
+        all.push((Incoming::Notice(notice.clone()), codec.encode_notice(&notice, &envelope()).unwrap()));
+    }
     all
 }
 
@@ -224,6 +284,11 @@ fn values_out_of_range_are_neither_written_nor_read() {
         wire.key = bad.conversation.id.to_string().into_bytes();
         assert!(matches!(fault(&wire), Fault::OutOfRange { field, .. } if field == name));
     }
+    let crowded = DesktopHello { accounts: vec![account(); MAX_ACCOUNTS + 1], ..hello() };
+    let restless = DesktopHello { interval_ms: 0, ..hello() };
+    assert!([crowded, restless].iter().all(|bad| codec.encode_hello(bad, &envelope()).is_err()));
+    let fleeting = Notice::Greeted(DesktopGreeted { hold_ms: 0, ..greeted() });
+    assert!(codec.encode_notice(&fleeting, &envelope()).is_err());
     let mut unproven = outcome();
     unproven.evidence.as_mut().unwrap().similarity = Some(f64::NAN);
     assert!(codec.encode_outcome(&unproven, &envelope()).is_err());
@@ -337,7 +402,7 @@ proptest! {
 
     #[test]
     fn any_body_under_right_headers_ends_in_a_record_or_a_named_error(
-        which in 0_usize..7, payload in proptest::collection::vec(any::<u8>(), 0..200),
+        which in 0_usize..TYPES.len(), payload in proptest::collection::vec(any::<u8>(), 0..200),
         cut in 0_usize..400, flip in any::<u8>(),
     ) {
         let (_, wire) = all(&Codec::default()).swap_remove(which);

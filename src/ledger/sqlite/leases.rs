@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{Row, SqliteConnection};
 
 use super::SqliteLedger;
-use super::rows::{Fault, Stamp, draft, head_of, number, tell, unavailable};
+use super::rows::{Fault, Stamp, draft, head_of, number, owner_token, tell, unavailable};
 use super::transitions::command_of;
 use crate::clock::millis;
 use crate::contract::TurnId;
@@ -70,13 +70,13 @@ async fn take_in(
              where turn in (select turn from sagas where state in ('recorded', 'quota_reserved', 'drafted')
                             and lease_until <= ?3 and deadline_at > ?3 and body is not null
                             order by lease_until limit ?4)
-             returning turn, revision, state, effect, lease_token, body, takeovers"
+             returning turn, revision, state, effect, lease_token, body, takeovers, owner_token"
         }
         Due::Overdue => {
             "update sagas set lease_token = lease_token + 1, lease_owner = ?1, lease_until = ?2
              where turn in (select turn from sagas where state <> 'ended' and deadline_at <= ?3
                             and lease_until <= ?3 and body is not null order by deadline_at limit ?4)
-             returning turn, revision, state, effect, lease_token, body, takeovers"
+             returning turn, revision, state, effect, lease_token, body, takeovers, owner_token"
         }
     };
     let rows = sqlx::query(statement)
@@ -97,7 +97,8 @@ async fn take_in(
         }
         let draft = draft(tx, saga.turn, saga.revision).await?;
         let phase = saga.state.phase();
-        taken.push(OpenSaga { detected, phase, lease: saga.lease, draft, takeovers: number(row, "takeovers")? });
+        let (takeovers, owner_token) = (number(row, "takeovers")?, owner_token(row)?);
+        taken.push(OpenSaga { detected, phase, lease: saga.lease, draft, takeovers, owner_token });
     }
     Ok(taken)
 }

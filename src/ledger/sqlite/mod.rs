@@ -1,6 +1,7 @@
 //! The ledger in one SQLite file: every group of writes is one `begin immediate` transaction, and so one sync of the
 //! disk; an item that the database rejects is rolled back to its savepoint and the others are written.
 
+mod desks;
 mod leases;
 mod open;
 mod outcomes;
@@ -18,10 +19,11 @@ use async_trait::async_trait;
 use sqlx::SqlitePool;
 
 use crate::clock::{Clock, to_millis};
-use crate::contract::{ConversationId, MessagesDetected, ReplyOutcome, TurnId};
+use crate::contract::{ConversationId, DesktopGreeted, DesktopHello, MessagesDetected, ReplyOutcome, TurnId};
 use crate::saga::{
-    Applied, Counts, Decided, Decision, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger, LedgerError,
-    OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary, Terms, Transition, Transitioned,
+    Applied, Counts, Decided, Decision, Desk, Desks, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger,
+    LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary, Terms, Transition,
+    Transitioned,
 };
 
 /// The ledger of one machine. Several processes may open the same file.
@@ -57,6 +59,16 @@ impl SqliteLedger {
 
     fn now(&self) -> i64 {
         to_millis(self.clock.now())
+    }
+}
+
+#[async_trait]
+impl Desks for SqliteLedger {
+    async fn greet(&self, hellos: &[DesktopHello], hold: Duration) -> Each<DesktopGreeted> {
+        desks::greet(self, hellos, hold).await
+    }
+    async fn desks(&self, hold: Duration) -> Result<Vec<Desk>, LedgerError> {
+        desks::desks(self, hold).await
     }
 }
 

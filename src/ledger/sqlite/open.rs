@@ -10,7 +10,10 @@ use crate::error::Problem;
 use crate::saga::LedgerError;
 
 /// Every migration in order; the first is version 1. Never changed once released, only added to.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_ledger.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001_ledger.sql"),
+    include_str!("../../../migrations/sqlite/0002_owners.sql"),
+];
 
 fn storage(path: &Path, what: String, remedy: &str) -> LedgerError {
     LedgerError::Storage(Problem::new(what, path.display().to_string(), remedy))

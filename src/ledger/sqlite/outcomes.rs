@@ -6,7 +6,7 @@ use super::SqliteLedger;
 use super::rows::{Fault, Head, Stamp, advance, damaged, draft, head, in_savepoint, tell, unavailable};
 use crate::clock::from_millis;
 use crate::contract::{Effect, ReplyOutcome, Revision};
-use crate::saga::state::{Event, State};
+use crate::saga::state::{Event, Settlement, State, correct};
 use crate::saga::{Applied, Each, Exchange, Rejected};
 
 pub(super) async fn apply(ledger: &SqliteLedger, outcomes: &[ReplyOutcome]) -> Each<Applied> {
@@ -47,11 +47,14 @@ async fn conclude(
     if !bears_on(outcome, saga.revision) {
         return Ok(None);
     }
-    let stamp = Stamp::new(now, outcome.desktop.as_str());
+    let stamp = stamp_of(outcome, now);
     let detail = detail_of(outcome);
     let Some(state) = advance(tx, &stamp, saga, Event::Outcome(outcome.effect), &detail).await? else {
         return Ok(None);
     };
+    if let Some(correction) = correct(saga.state, state) {
+        correct_quota(tx, outcome, correction).await?;
+    }
     // A later record of the very revision that has ended must not look newer.
     sqlx::query("update sagas set revision = max(revision, ?) where turn = ?")
         .bind(outcome.revision.0)
@@ -59,6 +62,32 @@ async fn conclude(
         .execute(tx)
         .await?;
     Ok(Some(state))
+}
+
+/// An outcome's line in the story tells when each step happened on the desk.
+fn stamp_of(outcome: &ReplyOutcome, now: i64) -> Stamp<'_> {
+    Stamp { times: serde_json::to_string(&outcome.timings).ok(), ..Stamp::new(now, outcome.desktop.as_str()) }
+}
+
+/// A late word about a revision whose quota was settled by a guess.
+async fn correct_quota(tx: &mut SqliteConnection, outcome: &ReplyOutcome, correction: Settlement) -> Result<(), Fault> {
+    let (from, to, change) = match correction {
+        Settlement::Used => ("released", "used", 1),
+        Settlement::Released => ("used", "released", -1),
+    };
+    let day: Option<i64> =
+        sqlx::query_scalar("update quota set state = ? where turn = ? and revision = ? and state = ? returning day")
+            .bind(to)
+            .bind(outcome.turn.to_string())
+            .bind(outcome.revision.0)
+            .bind(from)
+            .fetch_optional(&mut *tx)
+            .await?;
+    if let Some(day) = day {
+        let correct = "update quota_days set taken = max(taken + ?, 0) where day = ?";
+        sqlx::query(correct).bind(change).bind(day).execute(tx).await?;
+    }
+    Ok(())
 }
 
 fn detail_of(outcome: &ReplyOutcome) -> String {
@@ -78,7 +107,7 @@ async fn tell_once(tx: &mut SqliteConnection, saga: &Head, outcome: &ReplyOutcom
     .fetch_optional(&mut *tx)
     .await?;
     if told.is_none() {
-        let stamp = Stamp::new(now, outcome.desktop.as_str());
+        let stamp = stamp_of(outcome, now);
         tell(tx, &stamp, saga.turn, outcome.revision, "outcome_kept", (Some(saga.state), saga.state), &detail).await?;
     }
     Ok(Applied::Kept)

@@ -76,7 +76,7 @@ pub(super) async fn show(ledger: &SqliteLedger, turn: TurnId) -> Result<Option<D
 
 pub(super) async fn story(ledger: &SqliteLedger, turn: TurnId) -> Result<Vec<StoryLine>, LedgerError> {
     let rows = sqlx::query(
-        "select at, who, revision, event, state_from, state_to, detail from events where turn = ? order by number",
+        "select at, who, revision, event, state_from, state_to, detail, times from events where turn = ? order by number",
     )
     .bind(turn.to_string())
     .fetch_all(&ledger.readers)
@@ -91,6 +91,7 @@ pub(super) async fn story(ledger: &SqliteLedger, turn: TurnId) -> Result<Vec<Sto
             from: get(row, "state_from")?,
             to: get(row, "state_to")?,
             detail: get(row, "detail")?,
+            times: get::<Option<String>>(row, "times")?.and_then(|text| serde_json::from_str(&text).ok()),
         })
     };
     rows.iter().map(line).collect()

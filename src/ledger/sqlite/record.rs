@@ -2,12 +2,13 @@
 
 use sqlx::SqliteConnection;
 
-use super::SqliteLedger;
 use super::outcomes;
 use super::rows::{Fault, Head, Stamp, advance, head, in_savepoint, tell, unavailable};
 use super::transitions::{take_quota, write_command};
+use super::{SqliteLedger, desks};
 use crate::clock::millis;
-use crate::contract::{Command, MessagesDetected, Mode, ReplyWithdraw};
+use crate::contract::{Command, DesktopId, Effect, MessagesDetected, Mode, ReplyWithdraw};
+use crate::saga::ownership;
 use crate::saga::state::{Event, Phase, State};
 use crate::saga::{Each, Kept, LeaseToken, Receipt, Rejected, Taken, Terms};
 
@@ -41,12 +42,69 @@ pub(super) async fn record_turns(ledger: &SqliteLedger, turns: &[MessagesDetecte
 async fn record(tx: &mut SqliteConnection, turn: &MessagesDetected, at: &Now<'_>) -> Result<Receipt, Fault> {
     let body = serde_json::to_string(turn).map_err(|error| Fault::Bad(Rejected(error.to_string())))?;
     match head(tx, turn.turn).await? {
-        None => insert(tx, turn, &body, at).await,
+        None => {
+            let owner = answerer(tx, turn, at).await?;
+            insert(tx, turn, &body, at, owner).await
+        }
         Some(known) if turn.revision <= known.revision => Ok(match known.state {
             State::Ended(_) => Receipt::Closed,
             State::Open(_) => Receipt::Known,
         }),
-        Some(known) => restart(tx, turn, &body, &known, at).await,
+        Some(known) => {
+            let owner = answerer(tx, turn, at).await?;
+            restart(tx, turn, &body, &known, at, owner).await
+        }
+    }
+}
+
+/// Who answers for the turn's account.
+enum Answerer {
+    /// The turn's desk, under this ownership; none is named for one that says no hello.
+    Itself(Option<u64>),
+    /// Another desk.
+    Other(DesktopId),
+}
+
+impl Answerer {
+    fn token(&self) -> Option<i64> {
+        match self {
+            Self::Itself(token) => token.map(|token| i64::try_from(token).unwrap_or(i64::MAX)),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+/// A turn that comes only to be recorded asks for nothing.
+async fn answerer(tx: &mut SqliteConnection, turn: &MessagesDetected, at: &Now<'_>) -> Result<Answerer, Fault> {
+    if turn.mode == Mode::Off {
+        return Ok(Answerer::Itself(None));
+    }
+    let owner = desks::claim(tx, turn, at.now, at.terms.account_hold).await?;
+    Ok(match ownership::permits(&owner, turn.journal) {
+        Some(token) => Answerer::Itself(token),
+        None => Answerer::Other(owner.desktop),
+    })
+}
+
+/// What follows on a turn that is written: it is the caller's, or another desk answers and it ends at once.
+async fn judge(
+    tx: &mut SqliteConnection,
+    turn: &MessagesDetected,
+    saga: &Head,
+    at: &Now<'_>,
+    owner: Answerer,
+) -> Result<Result<Taken, DesktopId>, Fault> {
+    match owner {
+        Answerer::Itself(owner_token) => {
+            let quota = keep_quota(tx, turn, saga, at).await?;
+            Ok(Ok(Taken { lease: saga.lease, quota, owner_token }))
+        }
+        Answerer::Other(owner) => {
+            let stamp = Stamp::new(at.now, &at.terms.lease.worker);
+            let why = ownership::not_owner(&owner);
+            advance(tx, &stamp, saga, Event::Abandoned(Effect::NotOwner), &why).await?;
+            Ok(Err(owner))
+        }
     }
 }
 
@@ -55,11 +113,12 @@ async fn insert(
     turn: &MessagesDetected,
     body: &str,
     at: &Now<'_>,
+    owner: Answerer,
 ) -> Result<Receipt, Fault> {
     sqlx::query(
         "insert into sagas (turn, revision, state, effect, journal, desktop, conversation, peer, body,
-                            lease_token, lease_owner, lease_until, deadline_at, recorded_at, updated_at)
-         values (?, ?, 'recorded', null, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)",
+                            lease_token, lease_owner, lease_until, deadline_at, recorded_at, updated_at, owner_token)
+         values (?, ?, 'recorded', null, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)",
     )
     .bind(turn.turn.to_string())
     .bind(turn.revision.0)
@@ -73,6 +132,7 @@ async fn insert(
     .bind(at.deadline_at)
     .bind(at.now)
     .bind(at.now)
+    .bind(owner.token())
     .execute(&mut *tx)
     .await?;
     let stamp = Stamp::new(at.now, &at.terms.lease.worker);
@@ -82,8 +142,7 @@ async fn insert(
     if state.effect().is_some() {
         return Ok(Receipt::Closed);
     }
-    let quota = keep_quota(tx, turn, &saga, at).await?;
-    Ok(Receipt::New(Taken { lease: saga.lease, quota }))
+    Ok(judge(tx, turn, &saga, at, owner).await?.map_or_else(Receipt::NotOwner, Receipt::New))
 }
 
 /// Keeps one reply of the day's quota for a turn that has just been recorded, where that was asked for.
@@ -110,6 +169,7 @@ async fn restart(
     body: &str,
     known: &Head,
     at: &Now<'_>,
+    owner: Answerer,
 ) -> Result<Receipt, Fault> {
     let stamp = Stamp::new(at.now, &at.terms.lease.worker);
     let detail = format!("revision {} follows {}", turn.revision, known.revision);
@@ -130,7 +190,7 @@ async fn restart(
     let lease = LeaseToken(known.lease.0 + 1);
     sqlx::query(
         "update sagas set revision = ?, body = ?, peer = ?, desktop = ?, lease_token = ?, lease_owner = ?,
-                          lease_until = ?, deadline_at = ?, takeovers = 0 where turn = ?",
+                          lease_until = ?, deadline_at = ?, takeovers = 0, owner_token = ? where turn = ?",
     )
     .bind(turn.revision.0)
     .bind(body)
@@ -140,10 +200,10 @@ async fn restart(
     .bind(&at.terms.lease.worker)
     .bind(at.lease_until)
     .bind(at.deadline_at)
+    .bind(owner.token())
     .bind(known.turn.to_string())
     .execute(&mut *tx)
     .await?;
     let saga = Head { turn: turn.turn, revision: turn.revision, state: State::START, lease, body: None };
-    let quota = keep_quota(tx, turn, &saga, at).await?;
-    Ok(Receipt::Newer(Taken { lease, quota }))
+    Ok(judge(tx, turn, &saga, at, owner).await?.map_or_else(Receipt::NotOwner, Receipt::Newer))
 }

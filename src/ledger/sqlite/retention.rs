@@ -41,6 +41,8 @@ async fn prune_rows(tx: &mut SqliteConnection, before: i64) -> Result<u64, Fault
     ] {
         sqlx::query(statement).bind(&list).execute(&mut *tx).await?;
     }
+    sqlx::query("delete from desks where last_seen < ?").bind(before).execute(&mut *tx).await?;
+    sqlx::query("delete from owners where until < ?").bind(before).execute(&mut *tx).await?;
     sqlx::query("delete from orphans where at < ?").bind(before).execute(&mut *tx).await?;
     sqlx::query("delete from quota_days where day < ?").bind(before.div_euclid(DAY_MS)).execute(tx).await?;
     Ok(gone.len() as u64)

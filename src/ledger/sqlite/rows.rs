@@ -75,6 +75,12 @@ pub(super) fn number<T: TryFrom<i64>>(row: &SqliteRow, column: &str) -> Result<T
     T::try_from(value).map_err(|_| damaged(column))
 }
 
+/// The ownership of the account that the saga's reply has to name.
+pub(super) fn owner_token(row: &SqliteRow) -> Result<Option<u64>, LedgerError> {
+    let token: Option<i64> = row.try_get("owner_token").map_err(|error| unavailable(&error))?;
+    token.map(u64::try_from).transpose().map_err(|_| damaged("an ownership"))
+}
+
 /// What every change looks at first.
 #[derive(Debug, Clone)]
 pub(super) struct Head {
@@ -153,12 +159,14 @@ pub(super) struct Stamp<'a> {
     pub(super) id: Uuid,
     pub(super) now: i64,
     pub(super) who: &'a str,
+    /// When each step happened on the desk, as JSON, where an outcome tells it.
+    pub(super) times: Option<String>,
 }
 
 impl<'a> Stamp<'a> {
     /// A stamp with an id of its own.
     pub(super) fn new(now: i64, who: &'a str) -> Self {
-        Self { id: Uuid::now_v7(), now, who }
+        Self { id: Uuid::now_v7(), now, who, times: None }
     }
 }
 
@@ -173,8 +181,8 @@ pub(super) async fn tell(
     detail: &str,
 ) -> Result<(), Fault> {
     sqlx::query(
-        "insert into events (id, turn, revision, at, who, event, state_from, state_to, detail)
-         values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "insert into events (id, turn, revision, at, who, event, state_from, state_to, detail, times)
+         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(stamp.id.to_string())
     .bind(turn.to_string())
@@ -185,6 +193,7 @@ pub(super) async fn tell(
     .bind(from.map(|state| state.to_string()))
     .bind(to.to_string())
     .bind(detail)
+    .bind(stamp.times.as_deref())
     .execute(tx)
     .await?;
     Ok(())

@@ -5,9 +5,9 @@ use std::time::Duration;
 use sqlx::{Row, SqliteConnection};
 
 use super::SqliteLedger;
-use super::rows::{DAY_MS, Fault, Head, Stamp, advance, damaged, draft, head, in_savepoint, unavailable};
+use super::rows::{DAY_MS, Fault, Head, Stamp, advance, damaged, draft, head, in_savepoint, owner_token, unavailable};
 use crate::clock::{from_millis, millis};
-use crate::contract::{Authority, Command, DraftVersion, ReplySend};
+use crate::contract::{Authority, Command, DraftVersion, ReplySend, TurnId};
 use crate::saga::state::{Event, Phase, State};
 use crate::saga::{
     Change, Decided, Decision, Draft, Each, EntryId, LedgerError, PendingCommand, Rejected, Transition, Transitioned,
@@ -41,7 +41,7 @@ async fn change(tx: &mut SqliteConnection, wanted: &Transition, now: i64, quota:
         if *change == Change::ReserveQuota && !take_quota(tx, &saga, now, quota).await? {
             return Ok(Transitioned::QuotaExhausted);
         }
-        let stamp = Stamp { id: wanted.event_id(index), now, who: &wanted.who };
+        let stamp = Stamp { id: wanted.event_id(index), ..Stamp::new(now, &wanted.who) };
         let advanced = advance(tx, &stamp, &saga, change.event(), &change.detail()).await?;
         saga.state = advanced.ok_or_else(|| damaged("a state"))?;
         match change {
@@ -209,11 +209,18 @@ async fn decide_in(tx: &mut SqliteConnection, decision: &Decision, now: i64) -> 
         text: stored.draft.text,
         authority: Authority::ApprovedBy { by: decision.by.clone() },
         issued_at: from_millis(now),
+        owner_token: token_of(tx, saga.turn).await?,
     });
     advance(tx, &stamp, &saga, Event::Approved, &detail).await?;
     let entry = write_command(tx, &stamp, &command, now + PUBLISHER_HOLD_MS).await?;
     rest(tx, &saga, now, decision.answer_within).await?;
     Ok(Decided::Issued(PendingCommand { entry, command }))
+}
+
+/// The ownership under which the saga's turn was recorded.
+async fn token_of(tx: &mut SqliteConnection, turn: TurnId) -> Result<Option<u64>, Fault> {
+    let row = sqlx::query("select owner_token from sagas where turn = ?").bind(turn.to_string()).fetch_one(tx).await?;
+    Ok(owner_token(&row)?)
 }
 
 /// The command of an outbox row.

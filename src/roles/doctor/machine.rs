@@ -98,7 +98,12 @@ pub(super) async fn running(context: &Context) -> Vec<Finding> {
             Finding::note(CHECK, format!("an autoreply ({}) runs on {place}, and is ready", health.role), "")
         }
         Ok(health) => {
-            let parts: Vec<_> = health.parts.iter().filter(|part| !part.ready).map(|part| part.name.as_str()).collect();
+            let parts: Vec<_> = health
+                .parts
+                .iter()
+                .filter(|part| !part.ready)
+                .map(|part| format!("{} ({})", part.name, part.detail))
+                .collect();
             let what =
                 format!("an autoreply ({}) runs on {place}, and is not ready: {}", health.role, parts.join(", "));
             Finding::problem(CHECK, what, "Look at its log; these parts say there what they wait for")

@@ -8,10 +8,12 @@ use serde::Deserialize;
 use crate::error::Problem;
 
 /// The files, by name.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 7] = [
     ("topics/messages.toml", include_str!("../../../topics/messages.toml")),
     ("topics/commands.toml", include_str!("../../../topics/commands.toml")),
     ("topics/outcomes.toml", include_str!("../../../topics/outcomes.toml")),
+    ("topics/desktops.toml", include_str!("../../../topics/desktops.toml")),
+    ("topics/notices.toml", include_str!("../../../topics/notices.toml")),
     ("topics/controls.toml", include_str!("../../../topics/controls.toml")),
     ("topics/dead-letters.toml", include_str!("../../../topics/dead-letters.toml")),
 ];

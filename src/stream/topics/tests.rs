@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::*;
-use crate::contract::codec::Codec;
+use crate::contract::Command;
+use crate::contract::codec::{Codec, Incoming};
 use crate::contract::wire::{WireRecord, topic};
 use crate::contract::{
-    ControlRecord, MessagesDetected, OutcomeRecorded, ReplyOutcome, ReplySend, ReplyWithdraw, TurnRecorded,
+    ControlRecord, DesktopGreeted, DesktopHello, MessagesDetected, OutcomeRecorded, ReplyOutcome, ReplySend,
+    ReplyWithdraw, TurnEnded, TurnRecorded,
 };
 
 fn root() -> PathBuf {
@@ -23,12 +25,24 @@ fn generated() -> Vec<(&'static str, schemars::Schema)> {
         ("outcome.recorded.v1", schemars::schema_for!(OutcomeRecorded)),
         ("reply.outcome.v1", schemars::schema_for!(ReplyOutcome)),
         ("control.set.v1", schemars::schema_for!(ControlRecord)),
+        ("desktop.hello.v1", schemars::schema_for!(DesktopHello)),
+        ("desktop.greeted.v1", schemars::schema_for!(DesktopGreeted)),
+        ("turn.ended.v1", schemars::schema_for!(TurnEnded)),
     ]
 }
 
 fn example(name: &str) -> Value {
     let path = root().join("topics/examples").join(format!("{name}.json"));
     serde_json::from_str(&std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))).unwrap()
+}
+
+/// The names of the JSON files of a folder, without their ending.
+fn files(folder: &str) -> BTreeSet<String> {
+    std::fs::read_dir(root().join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter_map(|name| name.strip_suffix(".json").map(str::to_owned))
+        .collect()
 }
 
 /// An example is a whole record: topic, key, headers, and the body as JSON.
@@ -48,13 +62,15 @@ fn wire(example: &Value) -> WireRecord {
 }
 
 #[test]
-fn the_files_are_the_five_topics_as_they_were_decided() {
+fn the_files_are_the_topics_as_they_were_decided() {
     let topics = all().unwrap();
     let counts: Vec<_> = topics.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect();
     let decided = [
         (topic::MESSAGES, 48),
         (topic::COMMANDS, 48),
         (topic::OUTCOMES, 48),
+        (topic::DESKTOPS, 6),
+        (topic::NOTICES, 6),
         (topic::CONTROLS, 1),
         (topic::DEAD_LETTERS, 6),
     ];
@@ -100,8 +116,7 @@ fn every_example_fits_its_schema_and_is_read() {
             Codec::default().decode(&wire(&example)).unwrap();
         }
     }
-    let files = std::fs::read_dir(root().join("topics/examples")).unwrap().count();
-    assert_eq!(files, generated().len(), "one example a type, and none without a type");
+    assert_eq!(files("topics/examples").len(), generated().len(), "one example a type, and none without a type");
 }
 
 #[test]
@@ -123,4 +138,45 @@ fn a_spoiled_example_fits_neither_the_schema_nor_the_codec() {
         }
     }
     assert!(planted > 60, "{planted}");
+}
+
+/// The release whose records, schemas and topics are kept in folders of its name.
+const PREVIOUS: &str = "0.1.0";
+
+fn previous_schema(name: &str) -> jsonschema::Validator {
+    let path = root().join(format!("topics/schemas/{PREVIOUS}/{name}.json"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
+}
+
+#[test]
+fn records_of_the_previous_release_are_read() {
+    let names = files(&format!("topics/examples/{PREVIOUS}"));
+    assert_eq!(names.len(), 7, "{names:?}");
+    for name in &names {
+        let old = example(&format!("{PREVIOUS}/{name}"));
+        assert!(previous_schema(name).is_valid(&old["body"]), "{name}: the fixture is not of that release");
+        let read = Codec::default().decode(&wire(&old)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if let Incoming::Command(Command::Send(send)) = read {
+            assert_eq!(send.owner_token, None, "an older worker knows of no owners");
+        }
+    }
+}
+
+#[test]
+fn the_previous_release_reads_what_this_one_writes_and_meets_no_new_type() {
+    let old_types = files(&format!("topics/schemas/{PREVIOUS}"));
+    let topic_of = |record: &Value| record["topic"].as_str().unwrap().to_owned();
+    let old_topics: BTreeSet<String> =
+        old_types.iter().map(|name| topic_of(&example(&format!("{PREVIOUS}/{name}")))).collect();
+    for (name, schema) in generated() {
+        let new = example(name);
+        if old_types.contains(name) {
+            assert!(previous_schema(name).is_valid(&new["body"]), "{name}: the previous release cannot read it");
+        } else {
+            assert!(!old_topics.contains(&topic_of(&new)), "{name} goes where the previous release would meet it");
+        }
+        // Unknown fields pass only because no schema forbids them.
+        assert!(serde_json::to_value(schema).unwrap().get("additionalProperties").is_none(), "{name}");
+    }
 }

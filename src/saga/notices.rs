@@ -1,0 +1,114 @@
+//! What the worker tells desks beside commands: the answers to their hellos, and turns that end without a reply.
+//!
+//! A notice that is lost does no harm: the next hello is answered anew, and a turn that the ledger has ended is never
+//! typed, whether the desk knows it or not.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use super::handler::{Inner, Worker};
+use super::{LedgerError, Refused};
+use crate::contract::{DesktopHello, DesktopId, Effect, MessagesDetected, Mode, Notice, TurnEnded, TurnId};
+
+impl Worker {
+    /// Hears hellos; once this returns, the caller commits their offsets. The answers go by themselves. Of several from
+    /// one process only the last is heard.
+    ///
+    /// # Errors
+    /// When the ledger did not hear them: nothing is committed, and the same batch comes again.
+    pub async fn on_hellos(&self, batch: Vec<DesktopHello>) -> Result<Vec<Refused>, LedgerError> {
+        let inner = &self.inner;
+        let places = last_of_each(&batch);
+        let hellos: Vec<DesktopHello> = places.iter().map(|place| batch[*place].clone()).collect();
+        let answers = inner.ports.ledger.greet(&hellos, inner.settings.account_hold()).await?;
+        let (mut refused, mut notices) = (Vec::new(), Vec::new());
+        for (index, answer) in places.into_iter().zip(answers) {
+            match answer {
+                Ok(greeted) => {
+                    if greeted.cloned {
+                        let (desktop, journal) = (&greeted.desktop, greeted.journal);
+                        tracing::error!(%desktop, %journal, current = greeted.current, "two processes have one journal");
+                    }
+                    notices.push(Notice::Greeted(greeted));
+                }
+                Err(why) => {
+                    tracing::error!(desktop = %batch[index].desktop, %why, "a hello was refused by the ledger");
+                    refused.push(Refused { index, why });
+                }
+            }
+        }
+        self.notify(notices);
+        Ok(refused)
+    }
+
+    /// Publishes notices by itself.
+    pub(super) fn notify(&self, notices: Vec<Notice>) {
+        Inner::notify(&self.inner, notices);
+    }
+
+    /// The desk whose turn a person rejected hears of it.
+    pub(super) async fn tell_rejected(&self, turn: TurnId, by: &str) {
+        match self.inner.ports.ledger.show(turn).await {
+            Ok(Some(detail)) => {
+                let detected = detail.detected.iter();
+                let why = || format!("{by} rejected the draft");
+                self.notify(detected.map(|detected| ended(detected, Effect::Rejected, why())).collect());
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%turn, %error, "the desk was not told that its draft was rejected"),
+        }
+    }
+}
+
+impl Inner {
+    /// The desk hears that its turn has ended without a reply. One that it sent only to be recorded it has ended itself.
+    pub(super) fn tell_ended(self: &Arc<Self>, detected: &MessagesDetected, effect: Effect, reason: &str) {
+        if detected.mode != Mode::Off {
+            Self::notify(self, vec![ended(detected, effect, reason.to_owned())]);
+        }
+    }
+
+    fn notify(inner: &Arc<Self>, notices: Vec<Notice>) {
+        if notices.is_empty() {
+            return;
+        }
+        let telling = Arc::clone(inner);
+        inner.spawn(async move {
+            for told in join_all(notices.iter().map(|notice| telling.ports.commands.notify(notice))).await {
+                if let Err(error) = told {
+                    tracing::warn!(%error, "a desk was not told; it hears the rest with its next hello");
+                }
+            }
+        });
+    }
+}
+
+/// The notice that this turn has ended because `owner` answers for its account.
+pub(super) fn not_owner(detected: &MessagesDetected, owner: &DesktopId) -> Notice {
+    ended(detected, Effect::NotOwner, super::ownership::not_owner(owner))
+}
+
+fn ended(detected: &MessagesDetected, effect: Effect, reason: String) -> Notice {
+    Notice::TurnEnded(TurnEnded {
+        turn: detected.turn,
+        revision: detected.revision,
+        journal: detected.journal,
+        desktop: detected.desktop.clone(),
+        conversation: detected.conversation.id,
+        effect,
+        reason,
+    })
+}
+
+/// The places of the last hello of each process, in order.
+fn last_of_each(batch: &[DesktopHello]) -> Vec<usize> {
+    let mut last = HashMap::new();
+    for (place, hello) in batch.iter().enumerate() {
+        last.insert((hello.journal, hello.instance), place);
+    }
+    let mut places: Vec<usize> = last.into_values().collect();
+    places.sort_unstable();
+    places
+}
