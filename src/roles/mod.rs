@@ -29,7 +29,8 @@ pub mod sagas;
 pub mod settings;
 #[cfg(feature = "worker")]
 mod story;
-#[cfg(all(test, feature = "desktop", feature = "worker"))]
+#[cfg(test)]
+#[cfg(all(feature = "desktop", feature = "worker"))]
 mod two_desks_tests;
 #[cfg(feature = "desktop")]
 pub mod watchdog;

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use autoreply::clock::{Clock as _, SystemClock};
 use autoreply::contract::{
     Command, Conversation, ConversationId, ConversationKind, DesktopId, Direction, Effect, Extraction,
-    ExtractionMethod, JournalId, MessagesDetected, Mode, ReplyOutcome, Revision, Timings, TurnId, TurnMessage,
+    ExtractionMethod, JournalId, MessagesDetected, Mode, Notice, ReplyOutcome, Revision, Timings, TurnId, TurnMessage,
 };
 use autoreply::ledger::{PostgresLedger, Settings, SqliteLedger};
 use autoreply::roles::counted::Counted;
@@ -99,6 +99,9 @@ impl Commands for Rest {
         if let Command::Send(send) = command {
             self.commands.send((send.turn, send.revision)).map_err(|error| CommandsError(error.to_string()))?;
         }
+        Ok(())
+    }
+    async fn notify(&self, _: &Notice) -> Result<(), CommandsError> {
         Ok(())
     }
 }
