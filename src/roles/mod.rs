@@ -31,7 +31,8 @@ pub mod settings;
 pub mod topics;
 #[cfg(feature = "worker")]
 mod story;
-#[cfg(all(test, feature = "desktop", feature = "worker"))]
+#[cfg(test)]
+#[cfg(all(feature = "desktop", feature = "worker"))]
 mod two_desks_tests;
 #[cfg(feature = "desktop")]
 pub mod watchdog;

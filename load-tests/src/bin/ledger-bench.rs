@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use autoreply::clock::{Clock as _, SystemClock};
 use autoreply::contract::{
     Command, Conversation, ConversationId, ConversationKind, DesktopId, Direction, Effect, Extraction,
-    ExtractionMethod, JournalId, MessagesDetected, Mode, ReplyOutcome, Revision, Timings, TurnId, TurnMessage,
+    ExtractionMethod, JournalId, MessagesDetected, Mode, Notice, ReplyOutcome, Revision, Timings, TurnId, TurnMessage,
 };
 use autoreply::ledger::{PostgresLedger, Settings, SqliteLedger};
 use autoreply::roles::counted::Counted;
@@ -101,8 +101,7 @@ impl Commands for Rest {
         }
         Ok(())
     }
-
-    async fn notify(&self, _: &autoreply::contract::Notice) -> Result<(), CommandsError> {
+    async fn notify(&self, _: &Notice) -> Result<(), CommandsError> {
         Ok(())
     }
 }
