@@ -5,6 +5,7 @@ mod settings;
 mod sqlite;
 
 #[cfg(test)]
+#[path = "conformance_tests.rs"]
 mod conformance;
 #[cfg(test)]
 mod model_tests;
