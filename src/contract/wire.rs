@@ -16,6 +16,8 @@ pub mod topic {
     pub const CONTROLS: &str = "autoreply.controls";
     /// What could not be read, as it came.
     pub const DEAD_LETTERS: &str = "autoreply.dead-letters";
+    /// All of them.
+    pub const ALL: [&str; 7] = [MESSAGES, COMMANDS, OUTCOMES, DESKTOPS, NOTICES, CONTROLS, DEAD_LETTERS];
 }
 
 /// A record ready for Kafka, or as it came from there.

@@ -47,7 +47,7 @@ mod tests {
     fn names_are_translated_there_and_back() {
         let names = Names::new("team-a.test");
         assert_eq!(names.physical(topic::DEAD_LETTERS), "team-a.test.dead-letters");
-        for logical in [topic::MESSAGES, topic::COMMANDS, topic::OUTCOMES, topic::CONTROLS, topic::DEAD_LETTERS] {
+        for logical in topic::ALL {
             assert_eq!(Names::new("autoreply").physical(logical), logical);
             assert!(names.owns(&names.physical(logical)) && !names.owns(logical));
             assert_eq!(names.logical(&names.physical(logical)), logical);

@@ -152,8 +152,7 @@ fn mark(id: LetterId, key: Vec<u8>, resolution: Resolution, by: &str) -> WireRec
 /// The record as it came to its topic, with a header that says it comes again; none if it does not say where it was.
 fn revive(letter: &WireRecord) -> Option<WireRecord> {
     let home = letter.header(&format!("{PREFIX}topic"))?;
-    let known = [topic::MESSAGES, topic::COMMANDS, topic::OUTCOMES, topic::CONTROLS];
-    let home = known.into_iter().find(|topic| *topic == home)?;
+    let home = topic::ALL.into_iter().find(|topic| *topic == home && *topic != topic::DEAD_LETTERS)?;
     let own = |name: &str| name.starts_with(PREFIX) || name == REPLAYED_HEADER;
     let mut headers: Vec<_> = letter.headers.iter().filter(|(name, _)| !own(name)).cloned().collect();
     headers.push((REPLAYED_HEADER.to_owned(), b"1".to_vec()));

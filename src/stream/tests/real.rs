@@ -120,7 +120,7 @@ async fn topics_are_applied_once_and_what_was_set_by_others_stays() {
     let value = |key: &str| entries.get(key).and_then(|entry| entry.value.clone()).unwrap();
     assert_eq!((value("retention.bytes").as_str(), value("max.message.bytes").as_str()), ("123456789", "3000000"));
     assert_eq!(value("retention.ms"), "604800000");
-    let topics = [topic::MESSAGES, topic::COMMANDS, topic::OUTCOMES, topic::CONTROLS, topic::DEAD_LETTERS];
+    let topics = topic::ALL;
     real.delete(&topics).await;
 }
 
