@@ -1,0 +1,1 @@
+//! Fetches what the judge is given.
