@@ -1,4 +1,5 @@
 //! Puts autoreply under load and under faults, and checks from outside what came of it.
 
+pub mod chaos;
 pub mod checker;
 pub mod facts;

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+/// The name of the verdict's file in a run's directory.
+pub const VERDICT_FILE: &str = "verdict.json";
 
 /// So many offenders of a judgement are named.
 pub const NAMED: usize = 20;
@@ -145,6 +149,14 @@ impl Verdict {
     /// The judgements that found a fault.
     pub fn faulty(&self) -> Vec<Judgement> {
         self.findings.iter().filter(|finding| finding.faults > 0).map(|finding| finding.judgement).collect()
+    }
+
+    /// Writes it as `verdict.json` into the run's directory.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, directory: &Path) -> std::io::Result<()> {
+        std::fs::write(directory.join(VERDICT_FILE), serde_json::to_string_pretty(self)?)
     }
 
     /// How many offend against this judgement.
