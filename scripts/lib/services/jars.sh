@@ -1,4 +1,5 @@
 # Sourced: where Apache Kafka's jars lie, and whether they are all there. POSIX sh.
+# shellcheck shell=sh
 
 KAFKA_VERSION=4.3.0
 KAFKA_HOME=${XDG_CACHE_HOME:-${HOME:?HOME is not set, and the jars lie below it}/.cache}/autoreply/kafka-$KAFKA_VERSION

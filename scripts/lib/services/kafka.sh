@@ -1,8 +1,11 @@
 # Sourced by scripts/services: Apache Kafka from its jars, broker and controller in one process.
+# shellcheck shell=bash
+: "${dir:?}" "${wait_s:?}"
 
 kafka_require() {
-  command -v java >/dev/null && kafka_jars_whole ||
+  if ! command -v java >/dev/null || ! kafka_jars_whole; then
     fail "Apache Kafka $KAFKA_VERSION is not installed (scripts/install-services)"
+  fi
 }
 
 kafka_address() { echo "127.0.0.1:$(port "$1")"; }

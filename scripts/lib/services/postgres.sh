@@ -1,4 +1,6 @@
 # Sourced by scripts/services: PostgreSQL from Debian's versioned directory, never as root, with its durable defaults.
+# shellcheck shell=bash
+: "${dir:?}" "${wait_s:?}"
 
 # The newest installed server's programs, which are not on PATH.
 postgres_bin() {
@@ -93,7 +95,12 @@ postgres_await() {
 
 postgres_version() { postgres_ask autoreply autoreply 'show server_version' | cut -d' ' -f1; }
 postgres_stop() { end postgres; }
-postgres_kill() { slay postgres; }
+
+# What it leaves behind names its pid, which would hold off the next one for as long as nobody reaps the zombie.
+postgres_kill() {
+  slay postgres && rm -f "$(postgres_place)/data/postmaster.pid" "$(postgres_place)"/.s.PGSQL.*
+}
+
 postgres_lose() { rm -rf "$(postgres_place)/data"; }
 
 # The directory in /var/tmp, if there is one, goes with the rest.

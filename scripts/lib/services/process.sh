@@ -1,4 +1,6 @@
 # Sourced by scripts/services: processes by pid, ports, waiting. Bash; expects $dir and $wait_s.
+# shellcheck shell=bash
+: "${dir:?}" "${wait_s:?}"
 
 # place NAME: the directory of a server, as kafka/1 for kafka-1.
 place() { echo "$dir/${1/-//}"; }
@@ -21,17 +23,23 @@ detach() {
   # A server needs a handle for each file and connection; soft limits are often 1024.
   (
     ulimit -S -n 65536 2>/dev/null || ulimit -S -n "$(ulimit -H -n)"
+    # The lock of this directory, and whatever else was left open by who called us, is not the server's.
+    for handle in /proc/self/fd/*; do
+      handle=${handle##*/}
+      [ "$handle" -le 2 ] || [ "$handle" -eq 255 ] || eval "exec $handle>&-"
+    done
     cd / && exec setsid "$@"
-  ) </dev/null >>"$log" 2>&1 9>&- &
+  ) </dev/null >>"$log" 2>&1 &
   printf '%s\n%s\n' "$!" "$mark" >"$where/pid"
   # Between fork and exec the process still bears our name.
   eventually 5 running_or_gone "${where}" || true
 }
 
+# running_or_gone DIRECTORY: true once the command has begun, or ended already.
 running_or_gone() {
   local pid mark
   { read -r pid && read -r mark; } <"$1/pid"
-  [ ! -d "/proc/$pid" ] || tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qxF -e "$mark"
+  gone "$pid" || tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qxF -e "$mark"
 }
 
 # eventually SECONDS COMMAND...: true as soon as COMMAND is.
@@ -53,7 +61,8 @@ answers_soon() {
   done
 }
 
-gone() { [ ! -d "/proc/$1" ]; }
+# A zombie is gone too: when it is reaped is up to whoever inherited it.
+gone() { ! grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status"; }
 
 # signal_of NAME: what asks this server to end in order (PostgreSQL: SIGINT, which does not wait for its clients).
 signal_of() { case $1 in postgres) echo INT ;; *) echo TERM ;; esac; }

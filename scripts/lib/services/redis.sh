@@ -1,4 +1,6 @@
 # Sourced by scripts/services: Redis in memory only, as autoreply uses it.
+# shellcheck shell=bash
+: "${dir:?}"
 
 redis_require() {
   command -v redis-server >/dev/null || fail "Redis is not installed (scripts/install-services)"
