@@ -3,3 +3,4 @@
 pub mod chaos;
 pub mod checker;
 pub mod facts;
+pub mod services;
