@@ -3,4 +3,5 @@
 pub mod chaos;
 pub mod checker;
 pub mod facts;
+pub mod model;
 pub mod services;
