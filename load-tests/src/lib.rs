@@ -1,3 +1,5 @@
 //! Puts autoreply under load and under faults, and checks from outside what came of it.
 
 pub mod facts;
+pub mod plan;
+pub mod sim;
