@@ -1,5 +1,6 @@
 //! Puts autoreply under load and under faults, and checks from outside what came of it.
 
 pub mod facts;
+pub mod model;
 pub mod plan;
 pub mod sim;
