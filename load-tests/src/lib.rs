@@ -4,4 +4,6 @@ pub mod chaos;
 pub mod checker;
 pub mod facts;
 pub mod model;
+pub mod plan;
 pub mod services;
+pub mod sim;
