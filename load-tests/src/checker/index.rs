@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::material::{Allowed, Event, Facts, Saga, Shown};
 use super::verdict::Counts;
 use crate::facts::{self, Planned, Side};
+use crate::sim::HUMAN_PREFIX;
 
 /// A window: a desktop and the other side's name.
 pub(super) type Window<'a> = (&'a str, &'a str);
@@ -37,6 +38,8 @@ pub(super) struct Index<'a> {
     pub(super) stories: HashMap<&'a str, Vec<&'a Event>>,
     /// The sent lines of a turn.
     pub(super) sent: HashMap<&'a str, Vec<usize>>,
+    /// The place of the last line that the person at a desk wrote in a window.
+    pub(super) by_hand: HashMap<Window<'a>, usize>,
 }
 
 impl<'a> Index<'a> {
@@ -64,6 +67,7 @@ impl<'a> Index<'a> {
             sagas,
             stories,
             sent: HashMap::new(),
+            by_hand: HashMap::new(),
         };
         index.place_lines();
         index
@@ -82,6 +86,10 @@ impl<'a> Index<'a> {
                 for token in tokens {
                     self.shown.entry(token).or_insert((window, *place));
                 }
+                continue;
+            }
+            if line.text.starts_with(HUMAN_PREFIX) {
+                self.by_hand.insert(window, *place);
                 continue;
             }
             let candidates = drafts.get(line.text.as_str()).map_or(&[][..], Vec::as_slice);

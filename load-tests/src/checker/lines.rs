@@ -34,12 +34,15 @@ pub(super) fn lost(index: &Index<'_>, counts: &mut Counts) -> Vec<String> {
     let mut offenders = Vec::new();
     for message in &index.facts.planned {
         let token = message.token.as_str();
-        if !index.shown.contains_key(token) || index.named.contains_key(token) {
+        let Some((window, place)) = index.shown.get(token).filter(|_| !index.named.contains_key(token)) else {
             continue;
-        }
+        };
+        let by_hand = index.by_hand.get(window).is_some_and(|line| line > place);
         let covering = index.covering.get(token).map_or(&[][..], Vec::as_slice);
         let place = format!("{token} on {} from {}", message.desktop, message.peer);
-        if covering.iter().any(|saga| is_reason(index, saga)) {
+        if covering.iter().any(|saga| is_reason(index, saga))
+            || (by_hand && covering.iter().any(|saga| saga.effect.as_deref() == Some("superseded")))
+        {
             counts.reasoned += 1;
         } else if covering.iter().any(|saga| saga.effect.is_none()) {
             // What is open is judged as such.

@@ -4,8 +4,9 @@
 //! [`judge`] is pure, over the plain data of [`material`]; [`load`] fetches that data. What each judgement means:
 //!
 //! - **Lost**: a message that was shown and that no visible reply names must be covered by a turn that ended for a
-//!   reason. `superseded` alone is no reason: what such a turn asked belongs to the next one. A turn whose reply is
-//!   visible must have named every message it covers. A turn that is open is judged by *Open*.
+//!   reason. `superseded` alone is no reason, unless the person wrote by hand after it: what such a turn asked belongs
+//!   to the next one. A turn whose reply is visible must have named every message it covers. A turn that is open is
+//!   judged by *Open*. Lines by hand are no replies.
 //! - **Order**: within a window, a line answers only messages that were shown before it, and only such that lie below
 //!   every message that an earlier line answered. A line may answer several (what was superseded is answered by what
 //!   comes after). Messages that an earlier line has answered already are left to *Duplicates*, and those of other

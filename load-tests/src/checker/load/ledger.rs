@@ -61,6 +61,27 @@ const OUTBOX: Query = Query {
 };
 const ORPHANS: Query = Query { columns: &[("turn", "turn")], from: "orphans order by turn" };
 
+/// How many turns have not ended (those that wait for a person left out) and how many commands wait to be published.
+///
+/// # Errors
+/// As [`load`].
+pub async fn open_rows(place: &str) -> Result<i64, Unread> {
+    let count = "select (select count(*) from sagas where state not in ('ended', 'awaiting_approval')) \
+                 + (select count(*) from outbox where published_at is null and cancelled_at is null)";
+    let read = async {
+        match Database::open(place).await? {
+            Database::Sqlite(mut connection) => sqlx::query_scalar(count).fetch_one(&mut connection).await,
+            Database::Postgres(mut connection) => sqlx::query_scalar(count).fetch_one(&mut connection).await,
+        }
+    };
+    read.await.map_err(|why: sqlx::Error| Unread::new(name_of(place), why))
+}
+
+/// A URL may hold a password.
+fn name_of(place: &str) -> &str {
+    if place.starts_with("postgres") { "the ledger in Postgres" } else { place }
+}
+
 enum Database {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
@@ -71,18 +92,11 @@ enum Database {
 /// # Errors
 /// It cannot be reached, or its tables are others.
 pub async fn load(place: &str) -> Result<Ledger, Unread> {
-    // A URL may hold a password.
-    let name = if place.starts_with("postgres") { "the ledger in Postgres" } else { place };
-    read(place).await.map_err(|why| Unread::new(name, why))
+    read(place).await.map_err(|why| Unread::new(name_of(place), why))
 }
 
 async fn read(place: &str) -> Result<Ledger, sqlx::Error> {
-    let mut database = if place.starts_with("postgres") {
-        Database::Postgres(PgConnection::connect(place).await?)
-    } else {
-        let options = SqliteConnectOptions::new().filename(place).create_if_missing(false);
-        Database::Sqlite(SqliteConnection::connect_with(&options).await?)
-    };
+    let mut database = Database::open(place).await?;
     let mut ledger = Ledger { now_ms: database.now_ms().await?, ..Ledger::default() };
     database.each(&SAGAS, |row: SagaRow| ledger.sagas.push(row.into())).await?;
     database.each(&EVENTS, |row: EventRow| ledger.events.push(row.into())).await?;
@@ -103,6 +117,14 @@ async fn read(place: &str) -> Result<Ledger, sqlx::Error> {
 }
 
 impl Database {
+    async fn open(place: &str) -> sqlx::Result<Self> {
+        if place.starts_with("postgres") {
+            return Ok(Self::Postgres(PgConnection::connect(place).await?));
+        }
+        let options = SqliteConnectOptions::new().filename(place).create_if_missing(false);
+        Ok(Self::Sqlite(SqliteConnection::connect_with(&options).await?))
+    }
+
     /// The ledger's own time, in milliseconds of the Unix epoch.
     async fn now_ms(&mut self) -> sqlx::Result<i64> {
         match self {
