@@ -297,6 +297,8 @@ impl Cluster {
         };
         let data = self.directory.join("data");
         set(&mut settings, "saga", "command_ttl_ms", (ttl * 1000) as i64);
+        // The worker holds its own against what desks have.
+        set(&mut settings, "journal", "command_ttl_ms", (ttl * 1000) as i64);
         set(&mut settings, "stream", "brokers", self.brokers());
         set(&mut settings, "ledger", "path", self.ledger.clone());
         set(&mut settings, "ledger", "daily_quota", 100_000_000_i64);

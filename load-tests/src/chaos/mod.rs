@@ -2,6 +2,7 @@
 //! about what came of it.
 
 pub mod cluster;
+pub mod report;
 pub mod run;
 pub mod scale;
 pub mod schedule;
