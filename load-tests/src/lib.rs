@@ -1,6 +1,8 @@
 //! Puts autoreply under load and under faults, and checks from outside what came of it.
 
 pub mod facts;
+pub mod load;
 pub mod model;
 pub mod plan;
+pub mod report;
 pub mod sim;

@@ -161,7 +161,7 @@ impl Config {
     }
 }
 
-fn merge(below: &mut toml::Table, above: toml::Table) {
+pub(crate) fn merge(below: &mut toml::Table, above: toml::Table) {
     for (key, value) in above {
         match (below.get_mut(&key), value) {
             (Some(toml::Value::Table(below)), toml::Value::Table(above)) => merge(below, above),
