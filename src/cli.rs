@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use crate::contract::{Control, Mode, Scope, TurnId};
 use crate::error::Problem;
 use crate::roles::{self, Context, Environment};
+use crate::stream::LetterId;
 
 /// Answers chat messages from the desktop: sees the window, writes a reply, types it, and proves that it was sent.
 #[derive(Debug, Parser)]
@@ -70,6 +71,16 @@ enum Command {
     },
     /// Bring the databases to this version.
     Migrate,
+    /// Look at records that could not be read, and send them on their way again.
+    DeadLetters {
+        #[command(subcommand)]
+        command: DeadLettersCommand,
+    },
+    /// Compare the topics on Kafka with what this version needs, and create what is missing.
+    Topics {
+        #[command(subcommand)]
+        command: TopicsCommand,
+    },
     /// Look at the settings.
     Settings {
         #[command(subcommand)]
@@ -181,6 +192,53 @@ enum ControlCommand {
     Unset(ControlArgs),
     /// What is in force.
     Show,
+}
+
+#[derive(Debug, Subcommand)]
+enum DeadLettersCommand {
+    /// Those that nobody has dealt with, the newest first. No chat text.
+    List {
+        /// Also those that were replayed or parked.
+        #[arg(long)]
+        all: bool,
+        /// At most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// One of them: its headers.
+    Show {
+        /// Its id, as 3/17.
+        id: LetterId,
+        /// Its body too, which may be chat text.
+        #[arg(long)]
+        text: bool,
+    },
+    /// Publish them to their topics again. A turn becomes a draft at most.
+    Replay {
+        /// Their ids.
+        #[arg(required = true)]
+        ids: Vec<LetterId>,
+    },
+    /// Mark them as dealt with.
+    Park {
+        /// Their ids.
+        #[arg(required = true)]
+        ids: Vec<LetterId>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TopicsCommand {
+    /// Show what differs.
+    Plan,
+    /// Show what differs, ask, and make it so. Never deletes, never lowers, never adds partitions.
+    Apply {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show what differs, and exit with 1 if something has to be done.
+    Check,
 }
 
 #[derive(Debug, Subcommand)]
@@ -316,6 +374,19 @@ async fn role(command: Command, context: &Context) -> Done {
         Command::Control { command } => control(context, command).await?,
         Command::Forget { peer } => roles::forget::run(context, &peer).await?,
         Command::Migrate => roles::migrate::run(context).await?,
+        Command::DeadLetters { command } => match command {
+            DeadLettersCommand::List { all, limit } => roles::dead_letters::list(context, all, limit).await?,
+            DeadLettersCommand::Show { id, text } => roles::dead_letters::show(context, id, text).await?,
+            DeadLettersCommand::Replay { ids } => roles::dead_letters::replay(context, &ids).await?,
+            DeadLettersCommand::Park { ids } => roles::dead_letters::park(context, &ids).await?,
+        },
+        Command::Topics { command: TopicsCommand::Plan } => roles::topics::plan(context).await?.0,
+        Command::Topics { command: TopicsCommand::Apply { yes } } => roles::topics::apply(context, yes).await?,
+        Command::Topics { command: TopicsCommand::Check } => {
+            let (text, fits) = roles::topics::plan(context).await?;
+            print(&text);
+            return Ok(if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Command::Settings { command: SettingsCommand::Show { defaults } } => roles::settings::show(context, defaults),
         // Answered in `run`, before there are settings.
         _ => String::new(),

@@ -5,6 +5,7 @@ mod admin;
 mod applications;
 mod consistency;
 pub mod control;
+pub mod dead_letters;
 #[cfg(all(feature = "desktop", feature = "worker"))]
 pub mod demo;
 #[cfg(feature = "desktop")]
@@ -23,6 +24,7 @@ pub mod relay;
 pub mod run;
 pub mod sagas;
 pub mod settings;
+pub mod topics;
 #[cfg(feature = "desktop")]
 pub mod watchdog;
 #[cfg(feature = "desktop")]

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::wiring::{Outbound, stream_problem};
+use super::wiring::{Outbound, open_stream};
 use super::{Context, admin};
 use crate::clock::{Clock, SystemClock};
 use crate::contract::codec::Source;
 use crate::control::server;
 use crate::error::Problem;
 use crate::lifecycle::{Supervisor, stop_signal};
-use crate::stream::{self, Connection};
+use crate::stream::Connection;
 use crate::telemetry::{self, Metrics};
 
 /// How long the parts of a role are given at a stop: a send in flight is followed to its end, half-typed text cleared.
@@ -60,14 +60,22 @@ impl Process {
         Ok(Self { supervisor, metrics, clock: Arc::new(SystemClock), stop })
     }
 
-    /// The stream of the settings.
+    /// The stream of the settings. What differs of its topics is said in the log.
     ///
     /// # Errors
     /// The `[stream]` section does not fit, or the broker's client does not start.
-    pub fn connect(&self, context: &Context) -> Result<Connection, Problem> {
-        let settings: stream::Settings = context.layers.section("stream")?;
-        settings.check()?;
-        Connection::open(&settings).map_err(|error| stream_problem(&error))
+    pub fn connect(&mut self, context: &Context) -> Result<Connection, Problem> {
+        let (connection, _) = open_stream(context)?;
+        let (looked_at, stop) = (connection.clone(), self.supervisor.stop_token());
+        self.supervisor.spawn("the look at the topics", async move {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = super::topics::warn(&looked_at) => {}
+            }
+            stop.cancelled().await;
+            Ok::<(), std::convert::Infallible>(())
+        });
+        Ok(connection)
     }
 
     /// A writer of this role's records.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tokio::sync::Mutex;
 
+use super::Context;
 use crate::clock::Clock;
 #[cfg(feature = "worker")]
 use crate::contract::Command;
@@ -15,7 +17,9 @@ use crate::contract::wire::WireRecord;
 use crate::contract::{MessagesDetected, ReplyOutcome};
 use crate::error::Problem;
 use crate::retry::{self, Schedule};
-use crate::stream::{self, Connection, Gate, GateLimits, NotDone, Producer, Received, Verdict};
+use crate::stream::{
+    self, Connection, Gate, GateLimits, NotDone, PasswordReference, Producer, Received, Verdict,
+};
 
 /// How long a record that could not be buried is tried again before the batch is handed over again.
 const BURIAL: Schedule = Schedule {
@@ -140,6 +144,33 @@ impl Inbound {
         let (partition, offset) = (received.partition, received.offset);
         tracing::warn!(topic = received.record.topic, partition, offset, why, "a record was put to the dead letters");
         Ok(())
+    }
+}
+
+/// The way to the broker of the settings, with its password from where they say, and the settings.
+///
+/// # Errors
+/// The `[stream]` section does not fit, the password is not where it says, or the broker's client does not start.
+pub fn open_stream(context: &Context) -> Result<(Connection, stream::Settings), Problem> {
+    let settings: stream::Settings = context.layers.section("stream")?;
+    settings.check()?;
+    let password = settings.password().map(|reference| password(context, reference)).transpose()?;
+    let connection = Connection::open_with(&settings, password).map_err(|error| stream_problem(&error))?;
+    Ok((connection, settings))
+}
+
+fn password(context: &Context, reference: PasswordReference) -> Result<SecretString, Problem> {
+    match reference {
+        PasswordReference::Environment(name) => context.environment.get(&name).map(SecretString::from).ok_or_else(|| {
+            let what = "the password for Kafka is not in the environment";
+            Problem::new(what, format!("environment variable {name}"), "Set it, or name another in sasl_password_env")
+        }),
+        PasswordReference::File(path) => {
+            std::fs::read_to_string(&path).map(|text| SecretString::from(text.trim())).map_err(|error| {
+                let what = format!("the password for Kafka cannot be read ({error})");
+                Problem::new(what, path, "Write the password into that file, readable by you alone")
+            })
+        }
     }
 }
 

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rdkafka::ClientConfig;
-use rdkafka::producer::{FutureProducer, Producer as _};
+use secrecy::SecretString;
 
 use super::embedded::Embedded;
+use super::names::Names;
+use super::producer::Sending;
 use super::{Consumer, Producer, Reader, Settings, StreamError};
 use crate::contract::codec::{AuthKey, Codec};
+use crate::contract::wire::topic;
 use crate::error::Class;
 
 /// The way to the broker. Clones share it.
@@ -19,7 +22,9 @@ pub struct Connection {
     address: String,
     embedded: Option<Arc<Embedded>>,
     auth: Option<AuthKey>,
-    producer: FutureProducer,
+    names: Names,
+    password: Option<SecretString>,
+    sending: Arc<Sending>,
 }
 
 impl Connection {
@@ -29,17 +34,28 @@ impl Connection {
     /// # Errors
     /// When a client property is not known or does not fit, or the embedded broker cannot start.
     pub fn open(settings: &Settings) -> Result<Self, StreamError> {
+        Self::open_with(settings, None)
+    }
+
+    /// The same with the password for SASL, which [`Settings::password`] says where to find.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub fn open_with(settings: &Settings, password: Option<SecretString>) -> Result<Self, StreamError> {
+        let names = Names::new(&settings.topic_prefix);
         let (embedded, auth, address) = if settings.is_embedded() {
-            let broker = Embedded::start()?;
+            let broker = Embedded::start(&names)?;
             let address = broker.address().unwrap_or_default();
             (Some(Arc::new(broker)), Some(AuthKey::draw()), address)
         } else {
             (None, None, settings.brokers.clone())
         };
-        let producer = producer_config(settings, &address).create().map_err(|error: rdkafka::error::KafkaError| {
+        let mut config = producer_config(settings, &address);
+        settings.secure(&mut config, password.as_ref());
+        let sending = Arc::new(Sending::new(config).map_err(|error| {
             StreamError::new("the producer could not be made; check [stream]", error, Class::Permanent)
-        })?;
-        Ok(Self { settings: settings.clone(), address, embedded, auth, producer })
+        })?);
+        Ok(Self { settings: settings.clone(), address, embedded, auth, names, password, sending })
     }
 
     /// The codec for this broker: on the embedded one it signs and checks with a key of this process.
@@ -54,7 +70,7 @@ impl Connection {
 
     /// The producer; all of them share one queue.
     pub fn producer(&self) -> Producer {
-        Producer::new(self.producer.clone(), &self.settings, self.embedded.clone())
+        Producer::new(Arc::clone(&self.sending), self.names.clone(), &self.settings, self.embedded.clone())
     }
 
     /// A consumer of `topics` for `group`. On a real broker its members share the partitions; on the embedded one a
@@ -91,9 +107,23 @@ impl Connection {
         if let Some(broker) = &self.embedded {
             return Some(broker.id().to_owned());
         }
-        let producer = self.producer.clone();
-        let asked = tokio::task::spawn_blocking(move || producer.client().fetch_cluster_id(wait)).await;
+        let (sending, topic) = (Arc::clone(&self.sending), self.names.physical(topic::CONTROLS));
+        let asked = tokio::task::spawn_blocking(move || sending.cluster_id(&topic, wait)).await;
         asked.ok().flatten().filter(|id| !id.is_empty())
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// What a client that neither produces nor consumes is made from.
+    pub(super) fn admin_config(&self) -> ClientConfig {
+        let mut config = base_config(&self.settings, &self.address);
+        for name in CONSUMING {
+            config.remove(name);
+        }
+        self.settings.secure(&mut config, self.password.as_ref());
+        config
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -109,12 +139,15 @@ impl Connection {
         let settings = &self.settings;
         let wait = if self.is_embedded() { settings.embedded_fetch_wait_ms } else { settings.fetch_wait_ms };
         let mut config = base_config(settings, &self.address);
+        settings.secure(&mut config, self.password.as_ref());
         config
             .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
             .set("fetch.wait.max.ms", wait.to_string())
+            // A topic that is missing, or was made anew, is looked for again after this.
+            .set("topic.metadata.refresh.interval.ms", "10000")
             // What is fetched ahead is memory, and lost work on a pause.
             .set("queued.max.messages.kbytes", "16384")
             .set("session.timeout.ms", settings.session_timeout_ms.to_string())
@@ -126,9 +159,13 @@ impl Connection {
     }
 }
 
+/// Properties of the client that only consumers have.
+const CONSUMING: [&str; 3] = ["partition.assignment.strategy", "session.timeout.ms", "max.poll.interval.ms"];
+
 fn base_config(settings: &Settings, address: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("client.id", "autoreply");
+    // After an outage the broker is back for us soon after it is back.
+    config.set("client.id", "autoreply").set("reconnect.backoff.max.ms", "2000");
     for (name, value) in &settings.client {
         config.set(name, value);
     }
@@ -140,9 +177,9 @@ fn base_config(settings: &Settings, address: &str) -> ClientConfig {
 fn producer_config(settings: &Settings, address: &str) -> ClientConfig {
     let linger = if settings.is_embedded() { 0 } else { settings.linger_ms };
     let mut config = base_config(settings, address);
-    for name in ["partition.assignment.strategy", "session.timeout.ms", "max.poll.interval.ms"] {
-        config.remove(name);
-    }
+    for name in CONSUMING {
+            config.remove(name);
+        }
     config
         .set("partitioner", "murmur2_random")
         .set("acks", "all")

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::client::{Opened, create, off_thread, partitions, refuse};
 use super::connection::Connection;
 use super::embedded::Positions;
-use super::pump::{Commit, Opened, Pump, create, off_thread, partitions, refuse};
+use super::pump::{Commit, Pump};
+use super::survey::Lag;
 use super::{Batch, NotDone, StreamError};
 
 /// A member of a group, made by [`Connection::consumer`].
@@ -18,6 +21,7 @@ pub struct Consumer {
     group: String,
     topics: Vec<String>,
     positions: Option<Positions>,
+    lag: watch::Sender<Lag>,
 }
 
 impl Consumer {
@@ -27,7 +31,12 @@ impl Consumer {
         topics: Vec<String>,
         positions: Option<Positions>,
     ) -> Self {
-        Self { connection, group, topics, positions }
+        Self { connection, group, topics, positions, lag: watch::Sender::default() }
+    }
+
+    /// How far it is behind, told anew at every survey (`[stream] survey_every_ms`).
+    pub fn lag(&self) -> watch::Receiver<Lag> {
+        self.lag.subscribe()
     }
 
     /// Hands batches to `handle` until `stop` is cancelled. Offsets are committed only when it returns `Ok`; on
@@ -41,7 +50,7 @@ impl Consumer {
         H: FnMut(Batch) -> F,
         F: Future<Output = Result<(), NotDone>>,
     {
-        let Self { connection, group, topics, positions } = self;
+        let Self { connection, group, topics, positions, lag } = self;
         let what = format!("consuming {} for the group {group}", topics.join(", "));
         let shared = Arc::new(positions);
         let (link, name, kept) = (connection.clone(), what.clone(), Arc::clone(&shared));
@@ -51,7 +60,7 @@ impl Consumer {
             Some(positions) => Commit::Memory(positions),
             None => Commit::Group,
         };
-        Pump::new(opened, &connection, commit, what).run(stop, handle).await
+        Pump::new(opened, &connection, commit, what).surveyed(lag).run(stop, handle).await
     }
 }
 
@@ -63,18 +72,28 @@ fn open(
     kept: Option<&Positions>,
     what: &str,
 ) -> Result<Opened, StreamError> {
-    let consumer = create(&connection.consumer_config(group), what)?;
-    let Some(kept) = kept else {
-        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&names).map_err(|error| refuse(what, &error))?;
-        return Ok(Opened { consumer, assigned: Vec::new() });
-    };
+    let names = connection.names();
+    let mut config = connection.consumer_config(group);
+    let instance = &connection.settings().group_instance_id;
+    if kept.is_none() && !instance.is_empty() {
+        config.set("group.instance.id", instance);
+    }
+    let consumer = create(&config, names, what)?;
     let mut list = TopicPartitionList::new();
     for topic in topics {
+        // Also asked where the group hands partitions out: a topic that is missing would be waited for in silence.
         for partition in 0..partitions(&consumer, topic, what)? {
-            let offset = kept.get(&(topic.clone(), partition)).map_or(Offset::Beginning, |next| Offset::Offset(*next));
-            list.add_partition_offset(topic, partition, offset).map_err(|error| refuse(what, &error))?;
+            let next = kept.and_then(|kept| kept.get(&(topic.clone(), partition)));
+            let offset = next.map_or(Offset::Beginning, |next| Offset::Offset(*next));
+            list.add_partition_offset(&names.physical(topic), partition, offset)
+                .map_err(|error| refuse(what, &error))?;
         }
     }
-    Opened::assign(consumer, &list, what)
+    if kept.is_some() {
+        return Opened::assign(consumer, &list, what);
+    }
+    let physical: Vec<String> = topics.iter().map(|topic| names.physical(topic)).collect();
+    let physical: Vec<&str> = physical.iter().map(String::as_str).collect();
+    consumer.subscribe(&physical).map_err(|error| refuse(what, &error))?;
+    Ok(Opened { consumer, assigned: 0 })
 }

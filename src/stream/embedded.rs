@@ -12,6 +12,7 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
+use super::names::Names;
 use super::positions::Place;
 use super::{StreamError, topics};
 use crate::error::Class;
@@ -31,7 +32,7 @@ pub(super) struct Embedded {
 
 impl Embedded {
     /// Starts a broker with every topic of `topics/`.
-    pub(super) fn start() -> Result<Self, StreamError> {
+    pub(super) fn start(names: &Names) -> Result<Self, StreamError> {
         let fail = |why: &dyn ToString| {
             StreamError::new("the embedded broker could not start", why.to_string(), Class::Permanent)
         };
@@ -40,7 +41,7 @@ impl Embedded {
         let this = Self { host, groups: Mutex::default(), id: format!("embedded-{}", Uuid::new_v4()) };
         for topic in topics::all().map_err(|problem| fail(&problem))? {
             let cluster = this.host.client().mock_cluster().ok_or_else(|| fail(&"it has no cluster"))?;
-            cluster.create_topic(&topic.name, topic.partitions, 1).map_err(|error| fail(&error))?;
+            cluster.create_topic(&names.physical(&topic.name), topic.partitions, 1).map_err(|error| fail(&error))?;
         }
         Ok(this)
     }

@@ -4,16 +4,20 @@
 //! [`Connection::open`] starts the embedded broker or prepares the way to a real one. From it come a [`Producer`],
 //! [`Consumer`]s (one a group, offsets committed when the closure is done) and [`Reader`]s (no offsets stored).
 
+mod client;
 mod connection;
 mod consumer;
 mod dead_letters;
 mod embedded;
+mod names;
 mod partition;
 mod positions;
 mod producer;
 mod pump;
 mod reader;
+mod security;
 mod settings;
+mod survey;
 #[cfg(test)]
 mod tests;
 pub mod topics;
@@ -25,11 +29,13 @@ use crate::error::{Class, Classified};
 
 pub use connection::Connection;
 pub use consumer::Consumer;
-pub use dead_letters::{Gate, GateLimits, Verdict, bury};
+pub use dead_letters::{Gate, GateLimits, Letter, LetterError, LetterId, Letters, Resolution, Verdict, bury};
 pub use partition::partition_of;
 pub use producer::{Delivered, Producer, PublishError};
 pub use reader::Reader;
+pub use security::PasswordReference;
 pub use settings::{EMBEDDED, Settings};
+pub use survey::{Lag, PartitionLag};
 
 /// A record as it came, and where it stood.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,13 +1,15 @@
 //! Publishing, acknowledged by the broker.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use super::embedded::Embedded;
+use super::names::Names;
 use super::{Settings, StreamError};
 use crate::contract::wire::WireRecord;
 use crate::error::{Class, Classified};
@@ -39,17 +41,70 @@ impl Classified for PublishError {
     }
 }
 
+/// The producing client of a connection. An idempotent client gives up for good when the broker has lost what it knew
+/// of it and a gap cannot be excluded, as after the loss of a disk; then a new one takes its place.
+pub(super) struct Sending {
+    config: ClientConfig,
+    current: RwLock<(u64, FutureProducer)>,
+}
+
+impl Sending {
+    pub(super) fn new(config: ClientConfig) -> Result<Self, KafkaError> {
+        let producer = config.create()?;
+        Ok(Self { config, current: RwLock::new((0, producer)) })
+    }
+
+    /// The client, and its number.
+    fn current(&self) -> (u64, FutureProducer) {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts a new client in the place of number `old` if that has given up.
+    fn renew(&self, old: u64, producer: &FutureProducer) -> bool {
+        let Some((code, why)) = producer.client().fatal_error() else { return false };
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current.0 != old {
+            return true;
+        }
+        match self.config.create() {
+            Ok(fresh) => {
+                tracing::warn!(%code, why, "the producer had given up and was made anew");
+                *current = (old + 1, fresh);
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the producer had given up and could not be made anew");
+                false
+            }
+        }
+    }
+
+    /// The id of the cluster, asked for afresh: the client itself looks only every few minutes. Blocks.
+    pub(super) fn cluster_id(&self, topic: &str, wait: Duration) -> Option<String> {
+        let (_, producer) = self.current();
+        producer.client().fetch_metadata(Some(topic), wait).ok()?;
+        producer.client().fetch_cluster_id(wait)
+    }
+}
+
 /// Publishes records. Clones share one queue.
 #[derive(Clone)]
 pub struct Producer {
-    producer: FutureProducer,
+    sending: Arc<Sending>,
+    names: Names,
     timeout: Duration,
     _broker: Option<Arc<Embedded>>,
 }
 
 impl Producer {
-    pub(super) fn new(producer: FutureProducer, settings: &Settings, broker: Option<Arc<Embedded>>) -> Self {
-        Self { producer, timeout: Duration::from_millis(settings.publish_timeout_ms), _broker: broker }
+    pub(super) fn new(
+        sending: Arc<Sending>,
+        names: Names,
+        settings: &Settings,
+        broker: Option<Arc<Embedded>>,
+    ) -> Self {
+        let timeout = Duration::from_millis(settings.publish_timeout_ms);
+        Self { sending, names, timeout, _broker: broker }
     }
 
     /// Publishes `record` and waits until every in-sync replica has it. A full queue is waited for. Records of one
@@ -62,14 +117,18 @@ impl Producer {
             record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |all, header| {
                 all.insert(Header { key: &header.0, value: Some(&header.1) })
             });
-        let mut outgoing = FutureRecord::to(&record.topic).payload(&record.payload).headers(headers);
+        let physical = self.names.physical(&record.topic);
+        let mut outgoing = FutureRecord::to(&physical).payload(&record.payload).headers(headers);
         if !record.key.is_empty() {
             outgoing = outgoing.key(&record.key);
         }
-        match self.producer.send(outgoing, self.timeout).await {
+        let (number, producer) = self.sending.current();
+        match producer.send(outgoing, self.timeout).await {
             Ok(delivery) => Ok(Delivered { partition: delivery.partition, offset: delivery.offset }),
             Err((error, _)) => {
-                Err(PublishError { class: classify(&error), why: error.to_string(), topic: record.topic.clone() })
+                let renewed = self.sending.renew(number, &producer);
+                let class = if renewed { Class::Transient } else { classify(&error) };
+                Err(PublishError { class, why: error.to_string(), topic: physical })
             }
         }
     }
@@ -79,7 +138,7 @@ impl Producer {
     /// # Errors
     /// When records are still unanswered then.
     pub async fn flush(&self, within: Duration) -> Result<(), StreamError> {
-        let producer = self.producer.clone();
+        let (_, producer) = self.sending.current();
         let flushed = tokio::task::spawn_blocking(move || producer.flush(within)).await;
         let fail = |why: String| StreamError::new("records are still unanswered", why, Class::Transient);
         match flushed {

@@ -8,9 +8,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::client::{Client, LOOKUP, Opened, create, off_thread, partitions, refuse};
 use super::connection::Connection;
 use super::partition::partition_of;
-use super::pump::{Commit, LOOKUP, Opened, Pump, create, off_thread, partitions, refuse};
+use super::pump::{Commit, Pump};
 use super::{Batch, NotDone, StreamError};
 use crate::clock::to_millis;
 use crate::error::Class;
@@ -29,7 +30,8 @@ impl Reader {
         Self { connection, topic, key, since, caught_up: watch::Sender::new(false) }
     }
 
-    /// Becomes true once everything that stood in the topic has been handed over and is done.
+    /// True once everything that stood in the topic has been handed over and is done; false again while the broker
+    /// does not answer, and while a topic that was made anew is read from its beginning.
     pub fn caught_up(&self) -> watch::Receiver<bool> {
         self.caught_up.subscribe()
     }
@@ -64,7 +66,9 @@ fn open(
     // librdkafka wants the name of a group although none is joined.
     let mut config = connection.consumer_config("autoreply-reader");
     config.set("enable.partition.eof", "true");
-    let consumer = create(&config, what)?;
+    let names = connection.names();
+    let consumer = create(&config, names, what)?;
+    let physical = names.physical(topic);
     let count = partitions(&consumer, topic, what)?;
     let wanted = match key {
         Some(key) => {
@@ -77,10 +81,10 @@ fn open(
     let mut list = TopicPartitionList::new();
     for partition in wanted {
         let offset = match since {
-            Some(since) => first_since(&consumer, topic, partition, since, what)?,
+            Some(since) => first_since(&consumer, &physical, partition, since, what)?,
             None => Offset::Beginning,
         };
-        list.add_partition_offset(topic, partition, offset).map_err(|error| refuse(what, &error))?;
+        list.add_partition_offset(&physical, partition, offset).map_err(|error| refuse(what, &error))?;
     }
     Opened::assign(consumer, &list, what)
 }
@@ -88,7 +92,7 @@ fn open(
 /// The first offset that is not older than `since`. Where there is none yet, the end as a number, fixed before the
 /// reading starts: the logical end would be looked up later and skip what is published in between.
 fn first_since(
-    consumer: &super::pump::Client,
+    consumer: &Client,
     topic: &str,
     partition: i32,
     since: Timestamp,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::names::is_prefix;
 use crate::error::Problem;
 use crate::retry::Schedule;
 
@@ -12,7 +13,7 @@ use crate::retry::Schedule;
 pub const EMBEDDED: &str = "embedded";
 
 /// Client properties that promises rest on; they may not be overridden.
-const FIXED: [&str; 8] = [
+const FIXED: [&str; 9] = [
     "bootstrap.servers",
     "partitioner",
     "acks",
@@ -21,6 +22,7 @@ const FIXED: [&str; 8] = [
     "enable.auto.offset.store",
     "auto.offset.reset",
     "group.id",
+    "group.instance.id",
 ];
 
 /// How to reach Kafka, and how much to take at once. The keys are explained in `config.default.toml`.
@@ -29,9 +31,31 @@ const FIXED: [&str; 8] = [
 pub struct Settings {
     /// `embedded`, or addresses `host:port` joined by commas.
     pub brokers: String,
+    /// What the names of the topics begin with on the broker.
+    pub topic_prefix: String,
+    /// Copies of each partition on a real Kafka; 0 for three, or as many as there are brokers.
+    pub replication_factor: u16,
     /// The consumer group of the workers.
     pub worker_group: String,
-    /// `none`, `gzip`, `snappy` or `lz4`.
+    /// This process's own name in the group, kept over its restarts (static membership); empty for none.
+    pub group_instance_id: String,
+    /// `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
+    pub security_protocol: String,
+    /// The certificates that the brokers' are signed with, in PEM; empty for those of the system.
+    pub ca_file: String,
+    /// This process's own certificate in PEM; empty for none.
+    pub certificate_file: String,
+    /// Its key in PEM.
+    pub key_file: String,
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub sasl_mechanism: String,
+    /// The user.
+    pub sasl_username: String,
+    /// The file that holds the password and nothing else.
+    pub sasl_password_file: String,
+    /// The variable of the environment that holds the password.
+    pub sasl_password_env: String,
+    /// `none`, `gzip`, `snappy`, `lz4` or `zstd`.
     pub compression: String,
     /// How long the producer gathers records before it sends them; none on the embedded broker.
     pub linger_ms: u64,
@@ -57,7 +81,9 @@ pub struct Settings {
     pub redeliver_max_ms: u64,
     /// After this long with one batch the partitions are paused and only heartbeats go on.
     pub pause_after_ms: u64,
-    /// Client properties of librdkafka that are passed through, as for TLS and SASL.
+    /// How often a consumer looks how far it is behind, and whether its topics are still the same ones.
+    pub survey_every_ms: u64,
+    /// Client properties of librdkafka that are passed through.
     #[serde(default)]
     pub client: BTreeMap<String, String>,
 }
@@ -93,12 +119,26 @@ impl Settings {
                 "Write embedded, or host:port,host:port",
             );
         }
+        if !is_prefix(&self.topic_prefix) {
+            let what = "it is no beginning of a topic's name";
+            return bad("topic_prefix", what, "Write letters, digits, dots, dashes or underscores, 1 to 200 of them");
+        }
         if self.worker_group.is_empty() {
             return bad("worker_group", "it is empty", "Write a name, as autoreply-worker");
         }
-        if !["none", "gzip", "snappy", "lz4"].contains(&self.compression.as_str()) {
-            return bad("compression", "it is not a codec this program has", "Write none, gzip, snappy or lz4");
+        if !["none", "gzip", "snappy", "lz4", "zstd"].contains(&self.compression.as_str()) {
+            return bad("compression", "it is not a codec this program has", "Write none, gzip, snappy, lz4 or zstd");
         }
+        self.check_amounts()?;
+        self.check_security()?;
+        match self.client.keys().find(|key| FIXED.contains(&key.as_str())) {
+            Some(key) => bad(&format!("client.{key}"), "what autoreply promises rests on this property", "Remove it"),
+            None => Ok(()),
+        }
+    }
+
+    fn check_amounts(&self) -> Result<(), Problem> {
+        let bad = |key: &str, what: &str, remedy: &str| Err(Problem::new(what, format!("stream.{key}"), remedy));
         if self.queue_max_records == 0 || self.batch_max_records == 0 || self.batch_max_bytes == 0 {
             return bad("queue_max_records, batch_max_records, batch_max_bytes", "one of them is 0", "Write 1 or more");
         }
@@ -114,9 +154,9 @@ impl Settings {
         if self.pause_after_ms.saturating_mul(2) > self.max_poll_interval_ms {
             return bad("pause_after_ms", "it is more than half of max_poll_interval_ms", "Lower it");
         }
-        match self.client.keys().find(|key| FIXED.contains(&key.as_str())) {
-            Some(key) => bad(&format!("client.{key}"), "what autoreply promises rests on this property", "Remove it"),
-            None => Ok(()),
+        if self.survey_every_ms == 0 {
+            return bad("survey_every_ms", "it is 0", "Write 1 or more, as 5000");
         }
+        Ok(())
     }
 }

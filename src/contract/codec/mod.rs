@@ -19,13 +19,17 @@ pub use error::{DecodeError, EncodeError, Fault};
 
 use super::wire::{WireRecord, topic};
 use super::{
-    Command, ControlRecord, DesktopId, MessagesDetected, OutcomeRecorded, ReplyOutcome, ReplySend, ReplyWithdraw,
+    Command, ControlRecord, DesktopId, MessagesDetected, Mode, OutcomeRecorded, ReplyOutcome, ReplySend, ReplyWithdraw,
     TurnRecorded,
 };
 
 /// The most bytes of key, headers and body together; what is larger is neither written nor read. It lies under the
 /// 1,000,000 that brokers and clients take by default.
 pub const MAX_RECORD_BYTES: usize = 900_000;
+
+/// The header of a record that a person sent on its way again. A turn that carries it is answered with a draft at most:
+/// newer turns of its conversation may have been answered meanwhile, and none is overtaken.
+pub const REPLAYED_HEADER: &str = "autoreply-replayed";
 
 /// The types of records, with the topic each belongs to.
 const TYPES: [(&str, &str); 7] = [
@@ -190,10 +194,15 @@ impl Codec {
         }
         let ce_type = check_headers(wire)?;
         let body = std::str::from_utf8(&wire.payload).map_err(|error| Fault::NotUtf8 { at: error.valid_up_to() })?;
-        let record = Record::from_json(ce_type, body)?;
+        let mut record = Record::from_json(ce_type, body)?;
         check::check(&record)?;
         if wire.key != record.key().into_bytes() {
             return Err(Fault::WrongKey { expected: record.key_name() });
+        }
+        if let Record::Messages(detected) = &mut record
+            && wire.headers.iter().any(|(name, _)| name == REPLAYED_HEADER)
+        {
+            detected.mode = detected.mode.min(Mode::Draft);
         }
         Ok(record)
     }

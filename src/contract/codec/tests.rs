@@ -359,3 +359,16 @@ proptest! {
         prop_assert_eq!(Codec::default().decode(&wire).unwrap(), Incoming::Messages(turn));
     }
 }
+
+#[test]
+fn a_turn_that_was_sent_on_its_way_again_never_exceeds_a_draft() {
+    let codec = Codec::default();
+    for (mode, expected) in [(Mode::Auto, Mode::Draft), (Mode::Draft, Mode::Draft), (Mode::Off, Mode::Off)] {
+        let detected = MessagesDetected { mode, ..detected() };
+        let mut wire = codec.encode_messages(&detected, &envelope()).unwrap();
+        assert_eq!(codec.decode(&wire), Ok(Incoming::Messages(detected.clone())), "as it came without the header");
+        wire.headers.push((REPLAYED_HEADER.to_owned(), b"\xff".to_vec()));
+        let capped = MessagesDetected { mode: expected, ..detected };
+        assert_eq!(codec.decode(&wire), Ok(Incoming::Messages(capped)));
+    }
+}

@@ -1,16 +1,19 @@
 //! The topics as reviewed data: `topics/*.toml`, embedded.
 
+mod admin;
+pub mod plan;
+
 use serde::Deserialize;
 
 use crate::error::Problem;
 
 /// The files, by name.
 const FILES: [(&str, &str); 5] = [
-    ("topics/messages.toml", include_str!("../../topics/messages.toml")),
-    ("topics/commands.toml", include_str!("../../topics/commands.toml")),
-    ("topics/outcomes.toml", include_str!("../../topics/outcomes.toml")),
-    ("topics/controls.toml", include_str!("../../topics/controls.toml")),
-    ("topics/dead-letters.toml", include_str!("../../topics/dead-letters.toml")),
+    ("topics/messages.toml", include_str!("../../../topics/messages.toml")),
+    ("topics/commands.toml", include_str!("../../../topics/commands.toml")),
+    ("topics/outcomes.toml", include_str!("../../../topics/outcomes.toml")),
+    ("topics/controls.toml", include_str!("../../../topics/controls.toml")),
+    ("topics/dead-letters.toml", include_str!("../../../topics/dead-letters.toml")),
 ];
 
 /// What happens to old records.
@@ -84,5 +87,4 @@ pub fn all() -> Result<Vec<Topic>, Problem> {
 }
 
 #[cfg(test)]
-#[path = "topics_tests.rs"]
 mod tests;

@@ -1,6 +1,10 @@
-//! Records that cannot be read: kept as they came, and a limit that stops before a bad release empties a topic. Pure.
+//! Records that cannot be read: kept as they came, and a limit that stops before a bad release empties a topic.
+
+mod letters;
 
 use std::collections::VecDeque;
+
+pub use letters::{Letter, LetterError, LetterId, Letters, Resolution};
 
 use super::Received;
 use crate::contract::wire::{WireRecord, topic};
