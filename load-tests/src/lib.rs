@@ -3,7 +3,9 @@
 pub mod chaos;
 pub mod checker;
 pub mod facts;
+pub mod load;
 pub mod model;
 pub mod plan;
+pub mod report;
 pub mod services;
 pub mod sim;

@@ -17,6 +17,7 @@ mod eyes;
 mod hands;
 mod inputs;
 mod peers;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,17 @@ next_ms = 20
 linger_ms = 0
 "#;
 
+/// What stands behind a fake application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeskKind {
+    /// Everything of a desktop but its screen.
+    #[default]
+    Journal,
+    /// Only the records; see [`wire`].
+    Wire,
+}
+
 /// One process of simulated desktops.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +94,9 @@ pub struct Config {
     pub name: String,
     /// The run's directory; see [`crate::facts`]. Journals lie below it in `journals/`.
     pub directory: PathBuf,
+    /// What stands behind the applications.
+    #[serde(default)]
+    pub kind: DeskKind,
     /// The brokers, as `host:port,...`.
     pub brokers: String,
     /// What the names of topics begin with.
@@ -146,7 +161,7 @@ impl Config {
     }
 }
 
-fn merge(below: &mut toml::Table, above: toml::Table) {
+pub(crate) fn merge(below: &mut toml::Table, above: toml::Table) {
     for (key, value) in above {
         match (below.get_mut(&key), value) {
             (Some(toml::Value::Table(below)), toml::Value::Table(above)) => merge(below, above),
@@ -189,6 +204,9 @@ pub async fn start(
     supervisor: &mut Supervisor,
     clock: &Arc<dyn Clock>,
 ) -> Result<Vec<Journal>, Problem> {
+    if config.kind == DeskKind::Wire {
+        return wire::start(config, connection, supervisor, clock).map(|()| Vec::new());
+    }
     let layers = config.layers()?;
     let (journal, execution): (journal::Settings, execution::Settings) =
         (layers.section("journal")?, layers.section("execution")?);
