@@ -121,7 +121,7 @@ impl Cluster {
             addresses: addresses.clone(),
         };
         cluster.write_settings()?;
-        cluster.apply_topics().await?;
+        apply_topics(&cluster.programs, directory).await?;
         Ok(cluster)
     }
 
@@ -144,14 +144,6 @@ impl Cluster {
     /// The logs of everything that was started, and the dumps of metrics.
     pub fn logs(&self) -> PathBuf {
         self.directory.join("logs")
-    }
-
-    /// Makes the topics that are not there.
-    ///
-    /// # Errors
-    /// Kafka does not take them.
-    pub async fn apply_topics(&self) -> Result<(), Problem> {
-        super::topics::apply(&self.brokers(), self.scale.brokers).await
     }
 
     /// Starts a worker; with a fail point it dies there.
@@ -302,6 +294,7 @@ impl Cluster {
         set(&mut settings, "stream", "brokers", self.brokers());
         set(&mut settings, "ledger", "path", self.ledger.clone());
         set(&mut settings, "ledger", "daily_quota", 100_000_000_i64);
+        set(&mut settings, "limits", "redis_url", self.addresses.redis.clone().unwrap_or_default());
         set(&mut settings, "control", "listen", listen.to_owned());
         set(&mut settings, "control", "socket", data.join(format!("{name}.sock")).display().to_string());
         let providers = toml::Table::from_iter(["main", "spare"].map(|name| (name.to_owned(), model(name).into())));
@@ -317,6 +310,7 @@ impl Cluster {
         sim::Config {
             name: name.to_owned(),
             directory: self.directory.clone(),
+            kind: sim::DeskKind::default(),
             brokers: self.brokers(),
             topic_prefix: "autoreply".to_owned(),
             seed: self.scale.seed,
@@ -327,6 +321,22 @@ impl Cluster {
             settings,
         }
     }
+}
+
+/// Makes the topics that are not there, as an operator does: `autoreply topics apply`.
+///
+/// # Errors
+/// Kafka does not take them.
+pub async fn apply_topics(programs: &Programs, directory: &Path) -> Result<(), Problem> {
+    let config = directory.join("config/worker-0.toml");
+    let mut command = tokio::process::Command::new(&programs.autoreply);
+    command.arg("--config").arg(&config).args(["topics", "apply", "--yes"]).stdin(Stdio::null());
+    let ended = command.output().await.map_err(|error| disk(&programs.autoreply, &error))?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
+    Err(Problem::new(format!("the topics cannot be made: {said}"), config.display().to_string(), "See the brokers' logs"))
 }
 
 fn set(table: &mut toml::Table, section: &str, key: &str, value: impl Into<toml::Value>) {

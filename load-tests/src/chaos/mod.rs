@@ -6,7 +6,6 @@ pub mod report;
 pub mod run;
 pub mod scale;
 pub mod schedule;
-mod topics;
 
 pub use cluster::{Cluster, Programs};
 pub use run::{Ran, run};

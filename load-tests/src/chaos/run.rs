@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::cluster::{Cluster, disk};
+use super::cluster::{self, Cluster, Programs, disk};
 use super::scale::Scale;
 use super::schedule::{Action, Outage};
 use crate::checker::load::{Places, journals, ledger, load, run as files};
@@ -58,7 +58,7 @@ pub async fn run(directory: &Path, scale: &Scale, services: &Services, watch: Wa
     }
     wait_for_first_look(&mut cluster).await?;
     write_plan(directory, scale)?;
-    disturb(&mut cluster, services, scale, &faults, watch).await?;
+    disturb(&mut cluster, services, (directory, scale), &faults, watch).await?;
     watch(1.0, "coming to rest");
     let rested = rest(directory, &mut cluster, Duration::from_secs(scale.rest_seconds)).await?;
     cluster.dump_metrics().await;
@@ -129,7 +129,7 @@ impl Faults {
 async fn disturb(
     cluster: &mut Cluster,
     services: &Services,
-    scale: &Scale,
+    (directory, scale): (&Path, &Scale),
     faults: &Faults,
     watch: Watcher<'_>,
 ) -> Result<(), Problem> {
@@ -137,7 +137,7 @@ async fn disturb(
     let (told, mut news) = mpsc::unbounded_channel::<Result<(), Problem>>();
     let servers = async move {
         while let Some(action) = taken.recv().await {
-            let done = serve(services, scale.brokers, action, faults).await;
+            let done = serve(services, directory, action, faults).await;
             let failed = done.is_err();
             if told.send(done).is_err() || failed {
                 break;
@@ -214,8 +214,7 @@ async fn act(cluster: &mut Cluster, action: Action, faults: &Faults, watch: Watc
 }
 
 /// Breaks or mends a server.
-async fn serve(services: &Services, replicas: u8, action: Action, faults: &Faults) -> Result<(), Problem> {
-    let address = |kind: &Option<String>| kind.clone().unwrap_or_default();
+async fn serve(services: &Services, directory: &Path, action: Action, faults: &Faults) -> Result<(), Problem> {
     let (Action::Break(outage) | Action::Mend(outage)) = action else { return Ok(()) };
     let is_break = matches!(action, Action::Break(_));
     match (outage, is_break) {
@@ -224,13 +223,13 @@ async fn serve(services: &Services, replicas: u8, action: Action, faults: &Fault
         (Outage::PostgresRestarted, true) => services.restart("postgres").await?,
         (Outage::PostgresStopped, true) => services.stop("postgres").await?,
         (Outage::PostgresStopped, false) => services.start("postgres").await?,
-        (Outage::RedisFlushed, true) => flush(&address(&services.addresses().redis)).await?,
+        (Outage::RedisFlushed, true) => flush(services.addresses().redis.as_deref().unwrap_or_default()).await?,
         (Outage::RedisStopped, true) => services.stop("redis").await?,
         (Outage::RedisStopped, false) => services.start("redis").await?,
         (Outage::KafkaWiped, true) => services.wipe("kafka").await?,
         (Outage::KafkaWiped, false) => {
             services.start("kafka").await?;
-            super::topics::apply(&address(&services.addresses().kafka), replicas).await?;
+            cluster::apply_topics(&Programs::beside_this()?, directory).await?;
         }
         (Outage::Storm, _) | (Outage::PostgresRestarted | Outage::RedisFlushed, false) => {}
     }
