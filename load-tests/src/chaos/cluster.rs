@@ -7,8 +7,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use autoreply::error::Problem;
+use autoreply::settings::Layers;
 use autoreply_rig::child::{Kin, tied};
 use rustix::process::{Pid, Signal, kill_process};
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::scale::Scale;
 use crate::model::{StubProcess, raw};
@@ -86,6 +90,8 @@ pub struct Cluster {
     scale: Scale,
     /// The ledger's place, as the checker and the settings spell it.
     ledger: String,
+    /// What topics and keys in Redis begin with, and the name of the workers' group: several runs may share servers.
+    prefix: String,
     stub: StubProcess,
     workers: Vec<Slot>,
     desks: Vec<Slot>,
@@ -107,13 +113,15 @@ impl Cluster {
             std::fs::create_dir_all(&path).map_err(|error| disk(&path, &error))?;
         }
         let stub = StubProcess::spawn(&programs.stub, &scale.script()).map_err(|error| disk(&programs.stub, &error))?;
+        let prefix = format!("chaos-{}", uuid::Uuid::new_v4().simple());
         // The storm's worker is one more.
         let listens = (0..=scale.workers).map(|_| free_address()).collect::<std::io::Result<Vec<_>>>();
         let cluster = Self {
             directory: directory.to_owned(),
             programs,
             scale: scale.clone(),
-            ledger: directory.join("data/ledger.sqlite").display().to_string(),
+            ledger: ledger_place(directory, addresses, &prefix).await?,
+            prefix,
             stub,
             workers: (0..=scale.workers).map(|number| Slot::new(format!("worker-{number}"))).collect(),
             desks: (0..scale.desk_processes).map(|number| Slot::new(format!("desks-{number}"))).collect(),
@@ -128,6 +136,11 @@ impl Cluster {
     /// The ledger, as the checker wants it named.
     pub fn ledger(&self) -> &str {
         &self.ledger
+    }
+
+    /// What the names of its topics begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Kafka's addresses.
@@ -273,7 +286,7 @@ impl Cluster {
             replies_per_minute = 60000
             burst = 60000
             [saga]
-            reply_deadline_ms = 8000
+            reply_deadline_ms = 6000
             lease_ms = 12000
             recovery_poll_ms = 500
             finish_within_ms = 60000
@@ -292,9 +305,13 @@ impl Cluster {
         // The worker holds its own against what desks have.
         set(&mut settings, "journal", "command_ttl_ms", (ttl * 1000) as i64);
         set(&mut settings, "stream", "brokers", self.brokers());
-        set(&mut settings, "ledger", "path", self.ledger.clone());
+        set(&mut settings, "stream", "topic_prefix", self.prefix.clone());
+        set(&mut settings, "stream", "worker_group", self.prefix.clone());
+        let key = if self.ledger.starts_with("postgres") { "url" } else { "path" };
+        set(&mut settings, "ledger", key, self.ledger.clone());
         set(&mut settings, "ledger", "daily_quota", 100_000_000_i64);
         set(&mut settings, "limits", "redis_url", self.addresses.redis.clone().unwrap_or_default());
+        set(&mut settings, "limits", "redis_prefix", self.prefix.clone());
         set(&mut settings, "control", "listen", listen.to_owned());
         set(&mut settings, "control", "socket", data.join(format!("{name}.sock")).display().to_string());
         let providers = toml::Table::from_iter(["main", "spare"].map(|name| (name.to_owned(), model(name).into())));
@@ -312,7 +329,7 @@ impl Cluster {
             directory: self.directory.clone(),
             kind: sim::DeskKind::default(),
             brokers: self.brokers(),
-            topic_prefix: "autoreply".to_owned(),
+            topic_prefix: self.prefix.clone(),
             seed: self.scale.seed,
             typing_ms: 20,
             look_ms: 10,
@@ -321,6 +338,24 @@ impl Cluster {
             settings,
         }
     }
+}
+
+/// A new database in Postgres, if this build's ledger can live there; else a SQLite file that all workers share.
+async fn ledger_place(directory: &Path, addresses: &Addresses, name: &str) -> Result<String, Problem> {
+    let known: toml::Table = Layers::load(None, [])?.section("ledger")?;
+    let Some(server) = addresses.postgres.as_deref().filter(|_| known.contains_key("url")) else {
+        return Ok(directory.join("data/ledger.sqlite").display().to_string());
+    };
+    let make = async {
+        let mut connection = PgConnection::connect(server).await?;
+        sqlx::query(AssertSqlSafe(format!("create database \"{name}\""))).execute(&mut connection).await?;
+        connection.close().await
+    };
+    make.await.map_err(|error| {
+        Problem::new(format!("no database can be made ({error})"), "Postgres", "Give its role the right to make databases")
+    })?;
+    let (base, _) = server.rsplit_once('/').unwrap_or((server, ""));
+    Ok(format!("{base}/{name}"))
 }
 
 /// Makes the topics that are not there, as an operator does: `autoreply topics apply`.

@@ -300,7 +300,7 @@ pub async fn judged(directory: &Path, cluster: &Cluster, allowed: &Allowed) -> R
         run: directory.to_owned(),
         ledger: cluster.ledger().to_owned(),
         brokers: Some(cluster.brokers()),
-        topic_prefix: "autoreply".to_owned(),
+        topic_prefix: cluster.prefix().to_owned(),
         journals: cluster.journals(),
         logs: vec![cluster.logs()],
     };
