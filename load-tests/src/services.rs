@@ -98,8 +98,7 @@ impl Services {
     pub async fn up_only(directory: impl Into<PathBuf>, brokers: u8, kinds: &[Kind]) -> Result<Self, Problem> {
         let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/services");
-        let mut services =
-            Self { script, directory: directory.into(), addresses: Addresses::default(), ended: false };
+        let mut services = Self { script, directory: directory.into(), addresses: Addresses::default(), ended: false };
         let mut command = services.command("up", None);
         command.env("BROKERS", brokers.to_string()).env("SERVICES", names.join(" "));
         // A half that came up before the other failed is ended when this is dropped.
@@ -253,7 +252,8 @@ mod tests {
 
     #[test]
     fn the_env_file_is_read_with_and_without_export() {
-        let text = "export AUTOREPLY_TEST_KAFKA=127.0.0.1:1,127.0.0.1:2\nAUTOREPLY_TEST_REDIS=redis://127.0.0.1:3\nX=y\n\n";
+        let text =
+            "export AUTOREPLY_TEST_KAFKA=127.0.0.1:1,127.0.0.1:2\nAUTOREPLY_TEST_REDIS=redis://127.0.0.1:3\nX=y\n\n";
         let found = Addresses::parse(text);
         assert_eq!(found.kafka.as_deref(), Some("127.0.0.1:1,127.0.0.1:2"));
         assert_eq!(found.redis.as_deref(), Some("redis://127.0.0.1:3"));

@@ -36,8 +36,7 @@ impl Programs {
     pub fn beside_this() -> Result<Self, Problem> {
         let here = std::env::current_exe().map_err(|error| disk(Path::new("this program"), &error))?;
         let directory = here.parent().unwrap_or(Path::new("."));
-        let directory =
-            if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
+        let directory = if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
         let find = |name: &str| {
             let path = directory.join(name);
             if path.exists() {
@@ -224,6 +223,26 @@ impl Cluster {
         slots.filter(|slot| slot.kin.is_some()).filter_map(|slot| ended(slot).then(|| slot.name.clone())).collect()
     }
 
+    /// Starts processes again that ended by themselves, as a supervisor does (one that is started while its server is
+    /// away may give up), and gives their names.
+    ///
+    /// # Errors
+    /// One cannot be started.
+    pub fn restart_fallen(&mut self) -> Result<Vec<String>, Problem> {
+        let fallen = self.fallen();
+        for number in 0..self.workers.len() {
+            if fallen.contains(&self.workers[number].name) {
+                self.start_worker(number, None)?;
+            }
+        }
+        for number in 0..self.desks.len() {
+            if fallen.contains(&self.desks[number].name) {
+                self.start_desks(number, None)?;
+            }
+        }
+        Ok(fallen)
+    }
+
     /// Whether every process of desks looks at all of its windows.
     pub fn desks_watch(&self) -> bool {
         let ready = self.directory.join(sim::READY_DIRECTORY);
@@ -293,6 +312,8 @@ impl Cluster {
             outcome_grace_ms = 5000
             [generation]
             chain = ["main", "spare"]
+            max_chars = 4000
+            max_bytes = 4000
             retry_initial_ms = 50
             retry_max_ms = 500
             breaker_cool_down_ms = 2000
@@ -352,7 +373,11 @@ async fn ledger_place(directory: &Path, addresses: &Addresses, name: &str) -> Re
         connection.close().await
     };
     make.await.map_err(|error| {
-        Problem::new(format!("no database can be made ({error})"), "Postgres", "Give its role the right to make databases")
+        Problem::new(
+            format!("no database can be made ({error})"),
+            "Postgres",
+            "Give its role the right to make databases",
+        )
     })?;
     let (base, _) = server.rsplit_once('/').unwrap_or((server, ""));
     Ok(format!("{base}/{name}"))
@@ -371,7 +396,11 @@ pub async fn apply_topics(programs: &Programs, directory: &Path) -> Result<(), P
         return Ok(());
     }
     let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
-    Err(Problem::new(format!("the topics cannot be made: {said}"), config.display().to_string(), "See the brokers' logs"))
+    Err(Problem::new(
+        format!("the topics cannot be made: {said}"),
+        config.display().to_string(),
+        "See the brokers' logs",
+    ))
 }
 
 fn set(table: &mut toml::Table, section: &str, key: &str, value: impl Into<toml::Value>) {
@@ -381,7 +410,12 @@ fn set(table: &mut toml::Table, section: &str, key: &str, value: impl Into<toml:
     }
 }
 
-fn start(slot: &mut Slot, mut command: std::process::Command, directory: &Path, point: Option<&str>) -> Result<(), Problem> {
+fn start(
+    slot: &mut Slot,
+    mut command: std::process::Command,
+    directory: &Path,
+    point: Option<&str>,
+) -> Result<(), Problem> {
     slot.starts += 1;
     command.stdin(Stdio::null()).env_remove("AUTOREPLY_FAILPOINT");
     if let Some(point) = point {
@@ -403,5 +437,9 @@ fn free_address() -> std::io::Result<String> {
 }
 
 pub(super) fn disk(path: &Path, error: &std::io::Error) -> Problem {
-    Problem::new(format!("it cannot be read or written ({error})"), path.display().to_string(), "Free room, check permissions")
+    Problem::new(
+        format!("it cannot be read or written ({error})"),
+        path.display().to_string(),
+        "Free room, check permissions",
+    )
 }
