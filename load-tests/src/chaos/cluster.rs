@@ -20,6 +20,9 @@ use crate::plan::DeskPlan;
 use crate::services::Addresses;
 use crate::sim;
 
+/// How often the topics are tried to be made.
+const TOPIC_TRIES: u32 = 5;
+
 /// The built programs that a run starts.
 #[derive(Debug, Clone)]
 pub struct Programs {
@@ -391,13 +394,18 @@ async fn ledger_place(directory: &Path, addresses: &Addresses, name: &str) -> Re
 /// Kafka does not take them.
 pub async fn apply_topics(programs: &Programs, directory: &Path) -> Result<(), Problem> {
     let config = directory.join("config/worker-0.toml");
-    let mut command = tokio::process::Command::new(&programs.autoreply);
-    command.arg("--config").arg(&config).args(["topics", "apply", "--yes"]).stdin(Stdio::null());
-    let ended = command.output().await.map_err(|error| disk(&programs.autoreply, &error))?;
-    if ended.status.success() {
-        return Ok(());
+    let mut said = String::new();
+    // Brokers that have just come up may need a moment to show what was made.
+    for _ in 0..TOPIC_TRIES {
+        let mut command = tokio::process::Command::new(&programs.autoreply);
+        command.arg("--config").arg(&config).args(["topics", "apply", "--yes"]).stdin(Stdio::null());
+        let ended = command.output().await.map_err(|error| disk(&programs.autoreply, &error))?;
+        if ended.status.success() {
+            return Ok(());
+        }
+        said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
     Err(Problem::new(
         format!("the topics cannot be made: {said}"),
         config.display().to_string(),
