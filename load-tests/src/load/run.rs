@@ -1,0 +1,341 @@
+//! One run from its beginning to its report.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use autoreply::clock::{Clock as _, SystemClock, to_millis};
+use autoreply::contract::wire::topic;
+use autoreply::error::Problem;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
+
+use super::processes::Process;
+use super::progress::Progress;
+use super::sampler::{Sample, Sampler, peak_mb};
+use super::scenario::Scenario;
+use super::servers::{Database, Lag, Servers, Topics};
+use crate::facts;
+use crate::model::{Script, StubProcess};
+use crate::report::{Conditions, Material, Report};
+use crate::sim;
+
+/// How often processes are measured.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// How long desks and workers may take to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+/// Time between the plan's being written and its first message.
+const LEAD_MS: i64 = 1_000;
+/// Where samples are kept in the run's directory, one JSON object a line.
+pub const SAMPLES_FILE: &str = "samples.jsonl";
+
+/// How a scenario is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The run's directory; what an earlier run left there is removed.
+    pub directory: PathBuf,
+    /// The programs `autoreply`, `sim-desks` and `model-stub`.
+    pub programs: Programs,
+    /// The repository's `scripts/`.
+    pub scripts: PathBuf,
+    /// Keep the topics and the database.
+    pub keep: bool,
+    /// Show a progress bar.
+    pub bar: bool,
+    /// It is the short form, and the report says so.
+    pub short: bool,
+}
+
+/// Where the programs of a run are.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The system under test.
+    pub autoreply: PathBuf,
+    /// The simulated desktops.
+    pub desks: PathBuf,
+    /// The model stub.
+    pub stub: PathBuf,
+}
+
+fn io(place: &Path) -> impl Fn(std::io::Error) -> Problem {
+    let place = place.display().to_string();
+    move |error| {
+        Problem::new(format!("it cannot be read or written ({error})"), place.clone(), "Free room, check permissions")
+    }
+}
+
+/// Runs `scenario` and reports.
+///
+/// # Errors
+/// Something does not start, or dies on the way.
+pub async fn run(scenario: &Scenario, options: &Options) -> Result<Report, Problem> {
+    prepare(&options.directory)?;
+    let servers = Servers::find(&options.scripts, &options.directory.join("services"))?;
+    let done = run_on(scenario, options, &servers).await;
+    let ended = servers.end(&options.scripts);
+    let report = done?;
+    ended.map(|()| report)
+}
+
+/// Removes what an earlier run left, and nothing else.
+fn prepare(directory: &Path) -> Result<(), Problem> {
+    std::fs::create_dir_all(directory).map_err(io(directory))?;
+    for name in ["apps", "inputs", "journals", "logs", "ready", "stages", "home"] {
+        let path = directory.join(name);
+        if path.exists() {
+            std::fs::remove_dir_all(&path).map_err(io(&path))?;
+        }
+    }
+    for name in [facts::PLAN_FILE, facts::FAULTS_FILE, SAMPLES_FILE] {
+        let path = directory.join(name);
+        if path.exists() {
+            std::fs::remove_file(&path).map_err(io(&path))?;
+        }
+    }
+    Ok(())
+}
+
+async fn run_on(scenario: &Scenario, options: &Options, servers: &Servers) -> Result<Report, Problem> {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    let prefix = format!("load-{}", &id[..12]);
+    let topics = Topics::new(&servers.kafka, &prefix);
+    topics.create(1).await?;
+    let database = Database::create(&servers.postgres, &format!("load_{}", &id[..12])).await?;
+    let script = Script::answering_after(scenario.model_ms);
+    let stub = StubProcess::spawn(&options.programs.stub, &script).map_err(io(&options.programs.stub))?;
+    let place = Place { prefix, database: database.url.clone(), model: stub.address.to_string() };
+    let result = Running::start(scenario, options, servers, &place, &stub, &topics).await;
+    let report = match result {
+        Ok(running) => running.finish().await,
+        Err(problem) => Err(problem),
+    };
+    drop(stub);
+    if !options.keep {
+        topics.remove().await?;
+        database.remove().await?;
+    }
+    report
+}
+
+/// Where a run's records, rows and questions go.
+struct Place {
+    prefix: String,
+    database: String,
+    model: String,
+}
+
+/// The settings of a load run's workers: nothing limits them but themselves.
+fn worker_settings(scenario: &Scenario, servers: &Servers, place: &Place, number: u32) -> Result<String, Problem> {
+    let text = format!(
+        "[stream]\nbrokers = \"{kafka}\"\ntopic_prefix = \"{prefix}\"\nworker_group = \"{prefix}\"\nlinger_ms = 0\n\
+         [ledger]\nurl = \"{url}\"\ndaily_quota = 100000000\n\
+         [limits]\nreplies_per_minute = 100000\nburst = 10000\nredis_url = \"{redis}\"\nredis_prefix = \"{prefix}\"\n\
+         [generation]\nchain = [\"stub\"]\n[generation.providers.stub]\nkind = \"chat_completions\"\n\
+         base_url = \"http://{model}/v1\"\nmodel = \"stub\"\n\
+         [control]\nsocket = \"worker-{number}.sock\"\n[telemetry]\nlog_filter = \"warn\"\n",
+        kafka = servers.kafka,
+        prefix = place.prefix,
+        url = place.database,
+        redis = servers.redis,
+        model = place.model,
+    );
+    let unfit = |error: toml::de::Error| Problem::new(error.message().to_owned(), "the workers' settings", "Mend it");
+    let mut settings: toml::Table = text.parse().map_err(unfit)?;
+    sim::merge(&mut settings, scenario.worker.clone());
+    Ok(settings.to_string())
+}
+
+/// Everything that runs.
+struct Running<'a> {
+    scenario: &'a Scenario,
+    options: &'a Options,
+    stub: &'a StubProcess,
+    workers: Vec<Process>,
+    desks: Vec<Process>,
+    sampler: Sampler,
+    lag: Lag,
+    progress: Progress,
+    samples: Vec<Sample>,
+}
+
+impl<'a> Running<'a> {
+    async fn start(
+        scenario: &'a Scenario,
+        options: &'a Options,
+        servers: &Servers,
+        place: &Place,
+        stub: &'a StubProcess,
+        topics: &Topics,
+    ) -> Result<Self, Problem> {
+        let directory = &options.directory;
+        let mut sampler = Sampler::default();
+        servers.processes().iter().for_each(|(name, pid)| sampler.watch(name, *pid));
+        sampler.watch("model stub", stub.pid());
+        sampler.watch("this generator", std::process::id());
+        let mut workers = Vec::new();
+        for number in 1..=scenario.workers {
+            let file = directory.join(format!("worker-{number}.toml"));
+            std::fs::write(&file, worker_settings(scenario, servers, place, number)?).map_err(io(&file))?;
+            if number == 1 {
+                self::command(&options.programs.autoreply, directory, &file, &["migrate"])?;
+            }
+            let command = program(&options.programs.autoreply, directory, &file, &["worker"]);
+            workers.push(Process::start(&format!("worker-{number}"), command, directory)?);
+        }
+        let mut desks = Vec::new();
+        for config in desk_configs(scenario, directory, servers, place) {
+            let file = directory.join(format!("{}.toml", config.name));
+            let text = toml::to_string(&config)
+                .map_err(|error| Problem::new(error.to_string(), "the desks' settings", "Mend the scenario"))?;
+            std::fs::write(&file, text).map_err(io(&file))?;
+            let mut command = Command::new(&options.programs.desks);
+            command.arg("--config").arg(&file);
+            desks.push(Process::start(&config.name, command, directory)?);
+        }
+        for process in workers.iter().chain(&desks) {
+            sampler.watch(&process.name, process.pid());
+        }
+        let read = [topic::MESSAGES, topic::OUTCOMES].map(|topic| topics.physical(topic));
+        let lag = Lag::new(&servers.kafka, &place.prefix, read.to_vec())?;
+        let progress = Progress::new(directory);
+        Ok(Self { scenario, options, stub, workers, desks, sampler, lag, progress, samples: Vec::new() })
+    }
+
+    /// Waits until all is ready, lets the plan run, waits until all is quiet, ends all, and reports.
+    async fn finish(mut self) -> Result<Report, Problem> {
+        let conditions = Conditions::gather(self.scenario, self.options.short);
+        self.wait_until_ready().await?;
+        let start_ms = to_millis(SystemClock.now()) + LEAD_MS;
+        let plan = self.scenario.plan.plan(start_ms);
+        let directory = self.options.directory.clone();
+        write_plan(&directory, &plan).map_err(io(&directory))?;
+        let times: Vec<i64> = plan.iter().map(|planned| planned.at_ms).collect();
+        self.watch(&times).await?;
+        let peaks: Vec<_> =
+            self.workers.iter().filter_map(|worker| Some((worker.name.clone(), peak_mb(worker.pid())?))).collect();
+        let asked = self.stub.counts().await.map_err(io(&self.options.programs.stub))?;
+        for processes in [&mut self.desks, &mut self.workers] {
+            processes.iter().for_each(Process::ask_to_stop);
+            processes.iter_mut().for_each(|process| process.wait(Duration::from_secs(15)));
+        }
+        let file = directory.join(SAMPLES_FILE);
+        let mut out = std::fs::File::create(&file).map_err(io(&file))?;
+        self.samples.iter().try_for_each(|sample| facts::append(&mut out, sample)).map_err(io(&file))?;
+        let mut material = Material::load(&directory, start_ms).await.map_err(io(&directory))?;
+        (material.samples, material.peaks) = (self.samples, peaks);
+        material.in_flight_max = asked.values().map(|counts| counts.most_in_flight).max().unwrap_or(0);
+        material.model_calls = asked.values().map(|counts| counts.attempts).sum();
+        let report = Report::of(self.scenario, &material, conditions);
+        report.write(&directory, &material).map_err(io(&directory))?;
+        Ok(report)
+    }
+
+    fn all_live(&mut self) -> Result<(), Problem> {
+        self.workers.iter_mut().chain(&mut self.desks).try_for_each(Process::must_live)
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), Problem> {
+        let began = Instant::now();
+        let ready = self.options.directory.join(sim::READY_DIRECTORY);
+        let missing = |desks: &[Process]| desks.iter().any(|desk| !ready.join(&desk.name).exists());
+        // A worker that has joined its group has committed nothing yet, but answers for every partition: lag is told.
+        while missing(&self.desks) {
+            self.all_live()?;
+            if began.elapsed() > READY_WITHIN {
+                return Err(Problem::new("the desks are not ready", "logs/", "See their logs in the run's directory"));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        // The group's first rebalance is no part of what is measured.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        self.all_live()
+    }
+
+    /// Takes samples until everything is answered, or nothing has been for the scenario's patience.
+    async fn watch(&mut self, times: &[i64]) -> Result<(), Problem> {
+        let bar = if self.options.bar { ProgressBar::new(times.len() as u64) } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{msg:12} {bar:40} {pos}/{len} answered, {elapsed} {prefix}") {
+            bar.set_style(style);
+        }
+        bar.set_message(self.scenario.name.clone());
+        let end_ms = times.last().copied().unwrap_or(0);
+        let patience_ms = self.scenario.patience_s as i64 * 1000;
+        let (mut answered, mut moved_ms) = (0, end_ms);
+        let mut next = tokio::time::interval(SAMPLE_EVERY);
+        next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            next.tick().await;
+            self.all_live()?;
+            self.progress.read().map_err(io(&self.options.directory))?;
+            let now_ms = to_millis(SystemClock.now());
+            let planned = times.partition_point(|at_ms| *at_ms <= now_ms);
+            let lag = tokio::task::block_in_place(|| self.lag.read());
+            let waiting = planned as i64 - self.progress.answered() as i64;
+            self.samples.push(Sample { at_ms: now_ms, usage: self.sampler.take(now_ms), lag, waiting });
+            bar.set_position(self.progress.answered() as u64);
+            bar.set_prefix(format!("waiting {waiting}, lag {}", lag.unwrap_or(-1)));
+            if self.progress.answered() > answered {
+                (answered, moved_ms) = (self.progress.answered(), now_ms.max(end_ms));
+            }
+            if now_ms > end_ms && (waiting <= 0 || now_ms - moved_ms > patience_ms) {
+                break;
+            }
+        }
+        // What would be sent twice, or what the ledger still wants to say, comes now.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        bar.finish();
+        Ok(())
+    }
+}
+
+fn desk_configs(scenario: &Scenario, directory: &Path, servers: &Servers, place: &Place) -> Vec<sim::Config> {
+    let desks = scenario.plan.desks();
+    let each = desks.len().div_ceil(scenario.desk_processes as usize).max(1);
+    let quiet = format!("[journal]\nquiet_ms = {}\n", scenario.quiet_ms.max(1));
+    let mut settings: toml::Table = quiet.parse().unwrap_or_default();
+    sim::merge(&mut settings, scenario.desks.clone());
+    desks
+        .chunks(each)
+        .zip(1..)
+        .map(|(desks, number)| sim::Config {
+            name: format!("desks-{number}"),
+            directory: directory.to_owned(),
+            kind: scenario.desk,
+            brokers: servers.kafka.clone(),
+            topic_prefix: place.prefix.clone(),
+            seed: scenario.plan.seed,
+            typing_ms: 0,
+            look_ms: 0,
+            desks: desks.to_vec(),
+            faults: sim::Faults::default(),
+            settings: settings.clone(),
+        })
+        .collect()
+}
+
+fn write_plan(directory: &Path, plan: &[facts::Planned]) -> std::io::Result<()> {
+    let beside = directory.join("plan.new");
+    let lines: Result<Vec<_>, _> = plan.iter().map(serde_json::to_string).collect();
+    std::fs::write(&beside, lines?.join("\n") + "\n")?;
+    std::fs::rename(beside, directory.join(facts::PLAN_FILE))
+}
+
+/// A command of the system under test, with a home and settings of its own.
+fn program(program: &Path, directory: &Path, settings: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    let home = directory.join("home");
+    let _there = std::fs::create_dir_all(&home);
+    command.arg("--config").arg(settings).args(arguments).current_dir(directory).env("HOME", &home);
+    command.env_remove("XDG_DATA_HOME").env_remove("XDG_CONFIG_HOME").env_remove("XDG_RUNTIME_DIR");
+    command
+}
+
+/// Runs a command of the system under test to its end.
+fn command(path: &Path, directory: &Path, settings: &Path, arguments: &[&str]) -> Result<(), Problem> {
+    let output = program(path, directory, settings, arguments).output().map_err(io(path))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(Problem::new(told, format!("autoreply {}", arguments.join(" ")), "See its message"))
+}
