@@ -52,7 +52,6 @@ postgres_prepare() {
   cat >>"$where/data/postgresql.conf" <<TEXT
 # Durability stays as it comes: fsync, synchronous_commit and full_page_writes are on.
 listen_addresses = '127.0.0.1'
-port = $(port postgres)
 unix_socket_directories = '$where'
 max_connections = 200
 TEXT
@@ -65,9 +64,9 @@ postgres_launch() {
   where=$(postgres_place)
   if [ "$(id -u)" = 0 ]; then
     detach postgres "$where/data" "$log" \
-      setpriv --reuid=postgres --regid=postgres --init-groups -- "$(postgres_bin)/postgres" -D "$where/data"
+      setpriv --reuid=postgres --regid=postgres --init-groups -- "$(postgres_bin)/postgres" -D "$where/data" -p "$(port postgres)"
   else
-    detach postgres "$where/data" "$log" "$(postgres_bin)/postgres" -D "$where/data"
+    detach postgres "$where/data" "$log" "$(postgres_bin)/postgres" -D "$where/data" -p "$(port postgres)"
   fi
 }
 
@@ -77,8 +76,9 @@ postgres_ask() {
     -U "$1" -d "$2" -c "$3" 2>/dev/null
 }
 
-postgres_accepts() { [ "$(postgres_ask postgres postgres 'select 1')" = 1 ]; }
-postgres_answers() { [ "$(postgres_ask autoreply autoreply 'select 1')" = 1 ]; }
+# Another program could answer on its port: it must be the one with these data.
+postgres_accepts() { [ "$(postgres_ask postgres postgres 'show data_directory')" = "$(postgres_place)/data" ]; }
+postgres_answers() { postgres_accepts && [ "$(postgres_ask autoreply autoreply 'select 1')" = 1 ]; }
 
 postgres_await() {
   local ends=$((SECONDS + wait_s))

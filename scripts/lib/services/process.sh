@@ -130,8 +130,13 @@ explain() {
   log=$(place "$1")/server.log
   if running "$1"; then state="does not answer after $wait_s s"; else state="ended"; fi
   {
-    echo "services: $1 $state. The end of $log:"
-    tail -n 25 "$log" 2>/dev/null | sed 's/^/  | /'
+    echo "services: $1 $state. What it complained about, and the end of $log:"
+    # A broker's last lines are those of its orderly end; what brought it about stands above them.
+    {
+      grep -E 'ERROR|FATAL|Exception' "$log" | grep -v ' INFO ' | tail -n 8
+      echo ...
+      tail -n 12 "$log"
+    } 2>/dev/null | cut -c1-300 | sed 's/^/  | /'
     if grep -qsi -E 'already in use|could not bind|Failed to bind' "$log"; then
       echo "Its port is taken by another program: scripts/services remove, then up, chooses others."
     else

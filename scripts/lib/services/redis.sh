@@ -12,7 +12,6 @@ redis_env() { echo "export AUTOREPLY_TEST_REDIS=$(redis_address)"; }
 redis_prepare() {
   cat >"$dir/redis/redis.conf" <<TEXT
 bind 127.0.0.1
-port $(port redis)
 dir $dir/redis
 save ""
 appendonly no
@@ -23,11 +22,12 @@ TEXT
 
 redis_launch() {
   [ ! -f "$dir/redis/server.log" ] || mv "$dir/redis/server.log" "$dir/redis/server.log.1"
-  detach redis "$dir/redis/redis.conf" "$dir/redis/server.log" redis-server "$dir/redis/redis.conf"
+  detach redis "$dir/redis/redis.conf" "$dir/redis/server.log" redis-server "$dir/redis/redis.conf" --port "$(port redis)"
 }
 
 redis_ask() { timeout 5 redis-cli -h 127.0.0.1 -p "$(port redis)" "$@" 2>/dev/null; }
-redis_answers() { [ "$(redis_ask ping)" = PONG ]; }
+# Another program could answer on its port: it must be the process that was started here.
+redis_answers() { redis_ask info server | tr -d '\r' | grep -qx "process_id:$(pid_of redis)"; }
 redis_await() { answers_soon redis; }
 redis_version() { redis_ask info server | tr -d '\r' | sed -n 's/^redis_version://p'; }
 redis_stop() { end redis; }
