@@ -1,13 +1,13 @@
 # autoreply: `make demo` shows it, `make test` tests it; both install what is missing and say what.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint run build deps deps-build
+.PHONY: help demo test lint run build deps deps-build services services-down compose-check
 
 CARGO ?= cargo
 # HexChat and the OCR engine are children of what cargo starts: one thread each is fastest for rows of text.
 export OMP_THREAD_LIMIT = 1
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: deps ## The main job, for you to watch: a real chat window gets verified replies; leaves demo-report/report.html
 	@$(CARGO) build --quiet --features failpoints || $(CARGO) build --features failpoints
@@ -29,6 +29,17 @@ run: deps-build ## autoreply on this machine's own windows (drafts only, until y
 
 build: deps-build ## The program, ready to be installed: target/release/autoreply
 	$(CARGO) build --release
+
+services: ## Apache Kafka, PostgreSQL and Redis on loopback, installed on first use (BROKERS=3: three brokers)
+	@scripts/install-services
+	@scripts/services up
+	@echo 'Point tests at them: . target/services/env    End them: make services-down    More: docs/services.md'
+
+services-down: ## Ends what make services started; the data stays
+	@scripts/services down
+
+compose-check: ## docker-compose.yml against the schema of compose files, Dockerfile against hadolint
+	@scripts/check-compose
 
 deps-build:
 	@scripts/install-build-deps

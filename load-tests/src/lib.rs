@@ -5,4 +5,5 @@ pub mod load;
 pub mod model;
 pub mod plan;
 pub mod report;
+pub mod services;
 pub mod sim;

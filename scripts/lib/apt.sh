@@ -1,5 +1,6 @@
 # Sourced by the install scripts: finds which Debian packages are missing and installs only those.
 # POSIX sh; expects nothing from its caller but the call: install_missing WHAT PACKAGE...
+# shellcheck shell=sh
 
 # Prints those of its arguments that are not installed.
 missing_packages() {

@@ -17,9 +17,7 @@ use crate::contract::wire::WireRecord;
 use crate::contract::{MessagesDetected, ReplyOutcome};
 use crate::error::Problem;
 use crate::retry::{self, Schedule};
-use crate::stream::{
-    self, Connection, Gate, GateLimits, NotDone, PasswordReference, Producer, Received, Verdict,
-};
+use crate::stream::{self, Connection, Gate, GateLimits, NotDone, PasswordReference, Producer, Received, Verdict};
 
 /// How long a record that could not be buried is tried again before the batch is handed over again.
 const BURIAL: Schedule = Schedule {
@@ -161,10 +159,16 @@ pub fn open_stream(context: &Context) -> Result<(Connection, stream::Settings), 
 
 fn password(context: &Context, reference: PasswordReference) -> Result<SecretString, Problem> {
     match reference {
-        PasswordReference::Environment(name) => context.environment.get(&name).map(SecretString::from).ok_or_else(|| {
-            let what = "the password for Kafka is not in the environment";
-            Problem::new(what, format!("environment variable {name}"), "Set it, or name another in sasl_password_env")
-        }),
+        PasswordReference::Environment(name) => {
+            context.environment.get(&name).map(SecretString::from).ok_or_else(|| {
+                let what = "the password for Kafka is not in the environment";
+                Problem::new(
+                    what,
+                    format!("environment variable {name}"),
+                    "Set it, or name another in sasl_password_env",
+                )
+            })
+        }
         PasswordReference::File(path) => {
             std::fs::read_to_string(&path).map(|text| SecretString::from(text.trim())).map_err(|error| {
                 let what = format!("the password for Kafka cannot be read ({error})");

@@ -178,8 +178,8 @@ fn producer_config(settings: &Settings, address: &str) -> ClientConfig {
     let linger = if settings.is_embedded() { 0 } else { settings.linger_ms };
     let mut config = base_config(settings, address);
     for name in CONSUMING {
-            config.remove(name);
-        }
+        config.remove(name);
+    }
     config
         .set("partitioner", "murmur2_random")
         .set("acks", "all")

@@ -58,6 +58,8 @@ mod tests {
     #[test]
     fn a_prefix_is_what_a_topic_may_begin_with() {
         assert!(is_prefix("autoreply") && is_prefix("a_b-c.d"));
-        assert!(!is_prefix("") && !is_prefix("ä") && !is_prefix(".a") && !is_prefix("a b") && !is_prefix(&"a".repeat(201)));
+        assert!(
+            !is_prefix("") && !is_prefix("ä") && !is_prefix(".a") && !is_prefix("a b") && !is_prefix(&"a".repeat(201))
+        );
     }
 }

@@ -102,11 +102,12 @@ impl Assignment {
 
     /// What is done and not known to the group, with records that were really done.
     pub(super) fn uncommitted(&self) -> HashMap<Place, Done> {
-        self.all().filter_map(|(place, held)| {
-            let done = held.done.filter(|done| done.newest_ms >= 0 && held.committed != Some(done.next))?;
-            Some((place, done))
-        })
-        .collect()
+        self.all()
+            .filter_map(|(place, held)| {
+                let done = held.done.filter(|done| done.newest_ms >= 0 && held.committed != Some(done.next))?;
+                Some((place, done))
+            })
+            .collect()
     }
 
     /// Every assigned partition with how far it is done and the time of the oldest record being worked on.

@@ -97,12 +97,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    pub(super) fn new(
-        sending: Arc<Sending>,
-        names: Names,
-        settings: &Settings,
-        broker: Option<Arc<Embedded>>,
-    ) -> Self {
+    pub(super) fn new(sending: Arc<Sending>, names: Names, settings: &Settings, broker: Option<Arc<Embedded>>) -> Self {
         let timeout = Duration::from_millis(settings.publish_timeout_ms);
         Self { sending, names, timeout, _broker: broker }
     }

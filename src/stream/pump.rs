@@ -289,8 +289,7 @@ impl Pump {
     /// Remembers the position behind a batch that is done.
     fn finish(&mut self, handed: &Handed) {
         let ours = handed.still_ours(&self.consumer);
-        let next =
-            next_offsets(ours.iter().map(|r| (r.record.topic.as_str(), r.partition, r.offset, r.timestamp_ms)));
+        let next = next_offsets(ours.iter().map(|r| (r.record.topic.as_str(), r.partition, r.offset, r.timestamp_ms)));
         {
             let mut assignment = self.consumer.context().assignment();
             assignment.finish(&next);

@@ -60,7 +60,10 @@ impl Settings {
                 let remedy = "Name a file or a variable in stream.sasl_password_file, sasl_password_env or key_file";
                 bad(&format!("client.{key}"), "a secret does not stand in the settings", remedy)
             }
-            Some(key) if ["security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username"].contains(&key.as_str()) => {
+            Some(key)
+                if ["security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username"]
+                    .contains(&key.as_str()) =>
+            {
                 bad(&format!("client.{key}"), "it has a setting of its own", "Use stream.security_protocol and sasl_*")
             }
             _ => Ok(()),
@@ -68,11 +71,8 @@ impl Settings {
     }
 
     fn check_tls(&self) -> Result<(), Problem> {
-        let files = [
-            ("ca_file", &self.ca_file),
-            ("certificate_file", &self.certificate_file),
-            ("key_file", &self.key_file),
-        ];
+        let files =
+            [("ca_file", &self.ca_file), ("certificate_file", &self.certificate_file), ("key_file", &self.key_file)];
         if !self.uses_tls()
             && let Some((key, _)) = files.iter().find(|(_, value)| !value.is_empty())
         {

@@ -36,8 +36,6 @@ pub struct Options {
     pub directory: PathBuf,
     /// The programs `autoreply`, `sim-desks` and `model-stub`.
     pub programs: Programs,
-    /// The repository's `scripts/`.
-    pub scripts: PathBuf,
     /// Keep the topics and the database.
     pub keep: bool,
     /// Show a progress bar.
@@ -70,11 +68,8 @@ fn io(place: &Path) -> impl Fn(std::io::Error) -> Problem {
 /// Something does not start, or dies on the way.
 pub async fn run(scenario: &Scenario, options: &Options) -> Result<Report, Problem> {
     prepare(&options.directory)?;
-    let servers = Servers::find(&options.scripts, &options.directory.join("services"))?;
-    let done = run_on(scenario, options, &servers).await;
-    let ended = servers.end(&options.scripts);
-    let report = done?;
-    ended.map(|()| report)
+    let servers = Servers::find(&options.directory.join("services")).await?;
+    run_on(scenario, options, &servers).await
 }
 
 /// Removes what an earlier run left, and nothing else.
@@ -99,7 +94,6 @@ async fn run_on(scenario: &Scenario, options: &Options, servers: &Servers) -> Re
     let id = uuid::Uuid::new_v4().simple().to_string();
     let prefix = format!("load-{}", &id[..12]);
     let topics = Topics::new(&servers.kafka, &prefix);
-    topics.create(1).await?;
     let database = Database::create(&servers.postgres, &format!("load_{}", &id[..12])).await?;
     let script = Script::answering_after(scenario.model_ms);
     let stub = StubProcess::spawn(&options.programs.stub, &script).map_err(io(&options.programs.stub))?;
@@ -177,6 +171,7 @@ impl<'a> Running<'a> {
             let file = directory.join(format!("worker-{number}.toml"));
             std::fs::write(&file, worker_settings(scenario, servers, place, number)?).map_err(io(&file))?;
             if number == 1 {
+                self::command(&options.programs.autoreply, directory, &file, &["topics", "apply", "--yes"])?;
                 self::command(&options.programs.autoreply, directory, &file, &["migrate"])?;
             }
             let command = program(&options.programs.autoreply, directory, &file, &["worker"]);

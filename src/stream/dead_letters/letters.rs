@@ -297,7 +297,8 @@ impl Letters {
         };
         let (read, told) = tokio::join!(reading, ending);
         read?;
-        let slow = || StreamError::new("reading the dead letters", "the broker did not answer in time", Class::Transient);
+        let slow =
+            || StreamError::new("reading the dead letters", "the broker did not answer in time", Class::Transient);
         told.then_some(()).ok_or_else(slow)
     }
 }

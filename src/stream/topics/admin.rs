@@ -71,7 +71,10 @@ impl Connection {
             }
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
-        Err(failed("the topics were changed", "the brokers do not show it yet; look again with `autoreply topics plan`"))
+        Err(failed(
+            "the topics were changed",
+            "the brokers do not show it yet; look again with `autoreply topics plan`",
+        ))
     }
 
     fn admin(&self) -> Result<Arc<Admin>, StreamError> {
@@ -135,13 +138,7 @@ async fn create(admin: &Admin, options: &AdminOptions, change: &Change) -> Resul
 
 /// Sets one setting. The request at hand replaces all that is set on the topic, so what is set there is read first and
 /// sent along. Two people who do so at the same moment may undo each other; the look afterwards shows it.
-async fn set(
-    admin: &Admin,
-    options: &AdminOptions,
-    topic: &str,
-    key: &str,
-    value: &str,
-) -> Result<(), StreamError> {
+async fn set(admin: &Admin, options: &AdminOptions, topic: &str, key: &str, value: &str) -> Result<(), StreamError> {
     let what = format!("{key} of the topic {topic} could not be set");
     let described = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], options).await;
     let mut kept = BTreeMap::new();

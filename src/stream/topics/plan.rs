@@ -315,10 +315,10 @@ mod tests {
 
     #[test]
     fn what_would_delete_or_lower_or_move_keys_is_told_and_left() {
-        let cluster = carry_out(&plan(&desired(), 0, &Cluster { brokers: 3, ..Cluster::default() }), &Cluster {
-            brokers: 3,
-            ..Cluster::default()
-        });
+        let cluster = carry_out(
+            &plan(&desired(), 0, &Cluster { brokers: 3, ..Cluster::default() }),
+            &Cluster { brokers: 3, ..Cluster::default() },
+        );
         let spoil = |change: fn(&mut Found)| {
             let mut spoiled = cluster.clone();
             change(spoiled.topics.get_mut("autoreply.messages").unwrap());
