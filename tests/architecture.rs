@@ -36,8 +36,8 @@ const ABOVE_THE_PURE: &[&str] = &[
     "retry",
     "lifecycle",
 ];
-/// `contract` is no room but the language that all of them speak.
 const EVERY_ROOM: &[&str] = &[
+    "contract",
     "policy",
     "screen",
     "capture",
@@ -114,7 +114,7 @@ const ROOM_RULES: &[RoomRule] = &[
         ],
         fixture: "use crate::saga::Handler;",
     },
-    RoomRule { room: "telemetry", forbidden: EVERY_ROOM, fixture: "use crate::saga::Worker;" },
+    RoomRule { room: "telemetry", forbidden: EVERY_ROOM, fixture: "use crate::contract::TurnId;" },
     RoomRule { room: "settings", forbidden: EVERY_ROOM, fixture: "use crate::journal::Settings;" },
 ];
 

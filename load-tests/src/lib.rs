@@ -1,5 +1,7 @@
 //! Puts autoreply under load and under faults, and checks from outside what came of it.
 
+pub mod chaos;
+pub mod checker;
 pub mod facts;
 pub mod load;
 pub mod model;

@@ -144,7 +144,8 @@ where
             if known.is_some_and(|watched| watched.target == target) {
                 continue;
             }
-            match self.windows.watch(target.window) {
+            // A caret blinks in the input box for ever: only the pane is watched. One that moved is another target.
+            match self.windows.watch(target.window, target.pane) {
                 Ok(()) => {
                     memory.watched.insert(target.window, Watched::new(target));
                 }

@@ -85,7 +85,7 @@ impl WindowSystem for Screen {
         }
         Ok(Frame { width: 100, height: 100, rgbx })
     }
-    fn watch(&mut self, _: WindowId) -> Result<(), ScreenError> {
+    fn watch(&mut self, _: WindowId, _: Rect) -> Result<(), ScreenError> {
         Ok(())
     }
     fn wait_change(&mut self, timeout: Duration) -> Result<Vec<WindowId>, ScreenError> {

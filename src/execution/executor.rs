@@ -193,7 +193,7 @@ impl<J: Authority, D: Desk> Executor<J, D> {
         // After an error nobody knows: putting back what is not there does no harm.
         attempt.intent = !matches!(verdict, Ok(FenceVerdict::Wait(_) | FenceVerdict::Ended(_)));
         failpoint::reach("executor.intent");
-        Seen::Fence(fence(verdict, &attempt.order))
+        Seen::Fence(self.fence(verdict, &attempt.order))
     }
 
     fn begin_submit(&mut self, attempt: &Attempt) -> Seen {
@@ -201,7 +201,27 @@ impl<J: Authority, D: Desk> Executor<J, D> {
         let Some(digest) = self.desk.pane_digest() else { return Seen::Fence(Fence::Wait) };
         let verdict = self.journal.begin_submit(&attempt.order, digest, self.clock.now());
         failpoint::reach("executor.submitting");
-        Seen::Fence(fence(verdict, &attempt.order))
+        Seen::Fence(self.fence(verdict, &attempt.order))
+    }
+
+    fn fence(&self, verdict: Result<FenceVerdict, JournalError>, order: &SendOrder) -> Fence {
+        let turn = order.send.turn;
+        match verdict {
+            Ok(FenceVerdict::Pass { watermark }) => Fence::Pass { watermark },
+            Ok(FenceVerdict::Wait(reason)) => {
+                tracing::debug!(%turn, reason, "the fence says wait");
+                Fence::Wait
+            }
+            Ok(FenceVerdict::Ended(refusal)) => {
+                tracing::info!(%turn, effect = %refusal.effect, reason = refusal.reason, "the fence ended it");
+                self.observer.on_end(refusal.effect, false);
+                Fence::Ended
+            }
+            Err(error) => {
+                tracing::warn!(%turn, %error, "the fence could not be asked");
+                Fence::Error
+            }
+        }
     }
 
     fn press_enter(&mut self, attempt: &mut Attempt) -> Seen {
@@ -269,7 +289,7 @@ impl<J: Authority, D: Desk> Executor<J, D> {
     fn end(&mut self, order: &SendOrder, ending: Ending) -> Result<(), Problem> {
         tracing::info!(turn = %order.send.turn, effect = %ending.effect, reason = ending.reason, "ended");
         self.faults.remove(&key(order));
-        self.observer.on_end(ending.effect);
+        self.observer.on_end(ending.effect, ending.evidence.is_some());
         self.persist(|journal, now| journal.end(order, ending.clone(), now))
     }
 
@@ -302,25 +322,6 @@ fn key(order: &SendOrder) -> (TurnId, Revision) {
 fn broken(error: &JournalError) -> Problem {
     let remedy = "Mend it and start again: what was being sent is reconciled by reading, never typed twice";
     Problem::new(error.to_string(), "the journal", remedy)
-}
-
-fn fence(verdict: Result<FenceVerdict, JournalError>, order: &SendOrder) -> Fence {
-    let turn = order.send.turn;
-    match verdict {
-        Ok(FenceVerdict::Pass { watermark }) => Fence::Pass { watermark },
-        Ok(FenceVerdict::Wait(reason)) => {
-            tracing::debug!(%turn, reason, "the fence says wait");
-            Fence::Wait
-        }
-        Ok(FenceVerdict::Ended(refusal)) => {
-            tracing::info!(%turn, effect = %refusal.effect, reason = refusal.reason, "the fence ended it");
-            Fence::Ended
-        }
-        Err(error) => {
-            tracing::warn!(%turn, %error, "the fence could not be asked");
-            Fence::Error
-        }
-    }
 }
 
 fn evidence(attempt: &Attempt, machine: &Machine) -> Evidence {

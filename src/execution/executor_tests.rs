@@ -3,7 +3,6 @@ use std::sync::Mutex;
 use uuid::Uuid;
 
 use super::super::machine::{Keys, Look, Proof, Typed};
-use super::super::ports::Silent;
 use super::*;
 use crate::clock::SystemClock;
 use crate::contract::{Authority as Allowed, Conversation, ConversationKind, DesktopId, JournalId, ReplySend};
@@ -17,6 +16,8 @@ struct World {
     ended: Vec<(ConversationId, Ending)>,
     abandoned: usize,
     log: Vec<&'static str>,
+    told: Vec<String>,
+    ended_by_fence: Option<Effect>,
     input: String,
     text: String,
     shown: bool,
@@ -34,6 +35,18 @@ impl Shared {
     }
 }
 
+impl Observer for Shared {
+    fn on_submit_gap(&self, gap: Duration) {
+        self.with(|w| w.told.push(format!("gap {gap:?}")));
+    }
+    fn on_end(&self, effect: Effect, entered: bool) {
+        self.with(|w| w.told.push(format!("end {effect} {entered}")));
+    }
+    fn on_abandon(&self, fault: bool) {
+        self.with(|w| w.told.push(format!("back {fault}")));
+    }
+}
+
 impl Authority for Shared {
     fn next_send(&mut self, blocked: &[ConversationId], _: Timestamp) -> Result<Option<SendOrder>, JournalError> {
         Ok(self.with(|w| w.queue.iter().find(|o| !blocked.contains(&o.conversation.id)).cloned()))
@@ -43,6 +56,13 @@ impl Authority for Shared {
             w.log.push("intent");
             if w.wait_for == Some(order.conversation.id) {
                 return FenceVerdict::Wait("a pause".to_owned());
+            }
+            if let Some(effect) = w.ended_by_fence {
+                w.queue.clear();
+                if let Some((_, stop)) = &w.stop_after {
+                    stop.cancel();
+                }
+                return FenceVerdict::Ended(crate::journal::Refusal { effect, reason: "as told".to_owned() });
             }
             FenceVerdict::Pass { watermark: 3 }
         }))
@@ -168,7 +188,7 @@ fn run(world: World, ends: usize) -> World {
     let delivered: Settings = whole["execution"].clone().try_into().unwrap();
     let settings = Settings { poll_ms: 1, next_ms: 1, read_back_ms: 20, verify_timeout_ms: 100, ..delivered };
     let clock = Arc::new(SystemClock);
-    Executor::new(shared.clone(), shared.clone(), settings, clock, Box::new(Silent), stop).run().unwrap();
+    Executor::new(shared.clone(), shared.clone(), settings, clock, Box::new(shared.clone()), stop).run().unwrap();
     shared.with(std::mem::take)
 }
 
@@ -182,6 +202,7 @@ fn an_order_is_sent_once_and_confirmed_with_evidence() {
     assert_eq!((evidence.watermark, evidence.shown_as, evidence.similarity), (4, Some(5), Some(1.0)));
     assert_eq!((evidence.input_empty, evidence.read_back_exact), (Some(true), true));
     assert!(ending.timings.typed_at <= ending.timings.submitted_at && ending.timings.shown_at.is_some());
+    assert_eq!(world.told, ["gap 1ms", "end confirmed true"]);
 }
 
 #[test]
@@ -200,6 +221,14 @@ fn an_input_that_loses_keys_is_cleared_each_time_and_refused_in_the_end() {
     let count = |what| world.log.iter().filter(|entry| **entry == what).count();
     assert_eq!((count("type"), count("clear"), count("enter"), world.abandoned), (5, 5, 0, 4));
     assert_eq!(world.input, "");
+    assert_eq!(world.told, ["back true", "back true", "back true", "back true", "end refused false"]);
+}
+
+#[test]
+fn what_the_fence_ends_is_told_and_not_typed() {
+    let ended_by_fence = Some(Effect::Capped);
+    let world = run(World { queue: vec![order("ann")], ended_by_fence, ..World::default() }, 1);
+    assert_eq!((world.log, world.told), (vec!["intent"], vec!["end capped false".to_owned()]));
 }
 
 #[test]

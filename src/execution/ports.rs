@@ -129,13 +129,8 @@ pub trait Desk: Send {
 pub trait Observer: Send {
     /// The time between the beginning of the last proof and the submit key: what X11 leaves open.
     fn on_submit_gap(&self, _gap: Duration) {}
-    /// An order ended.
-    fn on_end(&self, _effect: Effect) {}
+    /// An order ended; `entered` if the submit key was pressed for it.
+    fn on_end(&self, _effect: Effect, _entered: bool) {}
     /// An attempt was put back; `fault` if something was wrong rather than busy.
     fn on_abandon(&self, _fault: bool) {}
 }
-
-/// Tells nobody.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
-impl Observer for Silent {}

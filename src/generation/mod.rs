@@ -16,4 +16,6 @@ mod testing;
 pub mod validation;
 
 pub use chain::Chain;
-pub use settings::{ProviderSettings, SecretReference, Settings, build};
+pub use settings::{ProviderSettings, Settings, build};
+
+pub use crate::settings::SecretReference;

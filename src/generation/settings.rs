@@ -17,6 +17,7 @@ use super::validation::{self, Newlines};
 use crate::clock::Clock;
 use crate::contract::Mode;
 use crate::error::Problem;
+use crate::settings::SecretReference;
 
 /// The settings of this room; `config.default.toml` says what each key does.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -60,15 +61,6 @@ pub enum ProviderSettings {
     Acknowledge(acknowledge::Settings),
     /// A model behind the chat-completions protocol.
     ChatCompletions(chat_completions::Settings),
-}
-
-/// Where a provider's key is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretReference {
-    /// In this environment variable.
-    Environment(String),
-    /// In this file.
-    File(String),
 }
 
 pub(super) fn auto() -> Mode {
@@ -125,13 +117,7 @@ impl Settings {
         self.used()
             .filter_map(|(name, provider)| {
                 let ProviderSettings::ChatCompletions(settings) = provider else { return None };
-                let reference = if !settings.api_key_env.is_empty() {
-                    SecretReference::Environment(settings.api_key_env.clone())
-                } else if !settings.api_key_file.is_empty() {
-                    SecretReference::File(settings.api_key_file.clone())
-                } else {
-                    return None;
-                };
+                let reference = SecretReference::of(&settings.api_key_env, &settings.api_key_file)?;
                 Some((name.to_owned(), reference))
             })
             .collect()

@@ -52,19 +52,35 @@ fn lease(worker: &str) -> LeaseRequest {
     LeaseRequest { worker: worker.to_owned(), hold: Duration::from_secs(45) }
 }
 
+/// Terms without a quota: most cases reserve it as a step of its own, as after a take-over.
+fn terms(worker: &str) -> Terms {
+    Terms { lease: lease(worker), finish_within: HOUR, reserve_quota: false }
+}
+
+async fn record_on(ledger: &dyn Ledger, detected: &MessagesDetected, terms: &Terms) -> Receipt {
+    ledger.record_turns(std::slice::from_ref(detected), terms).await.unwrap().remove(0).unwrap()
+}
+
 async fn record(ledger: &dyn Ledger, detected: &MessagesDetected) -> Receipt {
-    ledger.record_turns(std::slice::from_ref(detected), &lease("w"), HOUR).await.unwrap().remove(0).unwrap()
+    record_on(ledger, detected, &terms("w")).await
 }
 
 async fn recorded(ledger: &dyn Ledger, detected: &MessagesDetected) -> LeaseToken {
     match record(ledger, detected).await {
-        Receipt::New(token) | Receipt::Newer(token) => token,
+        Receipt::New(taken) | Receipt::Newer(taken) => taken.lease,
         other => panic!("{other:?}"),
     }
 }
 
 fn wanted(of: &MessagesDetected, lease: LeaseToken, change: Change) -> Transition {
-    Transition { id: Uuid::now_v7(), turn: of.turn, revision: of.revision, lease, who: "w".to_owned(), change }
+    Transition {
+        id: Uuid::now_v7(),
+        turn: of.turn,
+        revision: of.revision,
+        lease,
+        who: "w".to_owned(),
+        changes: vec![change],
+    }
 }
 
 async fn go(ledger: &dyn Ledger, of: &MessagesDetected, lease: LeaseToken, change: Change) -> Transitioned {
@@ -146,7 +162,7 @@ async fn a_newer_revision_restarts_and_the_older_lease_is_worth_nothing(site: &d
     let ledger = &*site.open(10).await;
     let (first, second) = (turn("alice", 1, 1), turn("alice", 1, 2));
     let (old, _) = issued(ledger, &first).await;
-    let Receipt::Newer(new) = record(ledger, &second).await else { panic!() };
+    let Receipt::Newer(Taken { lease: new, .. }) = record(ledger, &second).await else { panic!() };
     assert!(new > old);
     assert_eq!(quota(ledger).await, 0, "the older revision's quota is back");
     assert_eq!(go(ledger, &first, old, Change::ReserveQuota).await, Transitioned::Lost);
@@ -198,12 +214,55 @@ async fn an_unknown_commit_is_resolved_by_its_id(site: &dyn Site) {
     assert_eq!(ledger.counts().await.unwrap().unpublished, 1);
 }
 
+fn both(of: &MessagesDetected, lease: LeaseToken, last: Change) -> Transition {
+    Transition { changes: vec![draft(), last], ..wanted(of, lease, draft()) }
+}
+
+async fn a_turn_needs_two_writes_and_they_are_whole_or_nothing(site: &dyn Site) {
+    let ledger = &*site.open(1).await;
+    let (of, over) = (turn("alice", 1, 1), turn("bob", 1, 1));
+    let mut off = turn("carol", 1, 1);
+    off.mode = Mode::Off;
+    let terms = Terms { reserve_quota: true, ..terms("w") };
+    let Receipt::New(taken) = record_on(ledger, &of, &terms).await else { panic!() };
+    assert_eq!(taken.quota, Kept::Reserved);
+    assert_eq!(state(ledger, &of).await, State::Open(Phase::QuotaReserved));
+    assert_eq!(record_on(ledger, &of, &terms).await, Receipt::Known);
+    let Receipt::New(Taken { quota: Kept::NotAsked, .. }) = record_on(ledger, &off, &terms).await else { panic!() };
+    let Receipt::New(Taken { quota: Kept::Exhausted, .. }) = record_on(ledger, &over, &terms).await else { panic!() };
+    assert_eq!(state(ledger, &over).await, State::START);
+
+    let hand_over = Change::HandOver { reason: "no".to_owned() };
+    let half = both(&of, taken.lease, hand_over);
+    assert_eq!(ledger.transition(&[half]).await.unwrap(), [Ok(Transitioned::Lost)], "the second may not follow");
+    assert_eq!(state(ledger, &of).await, State::Open(Phase::QuotaReserved), "the first was not made either");
+    let whole = [both(&of, taken.lease, issue(&of))];
+    let first = ledger.transition(&whole).await.unwrap();
+    let [Ok(Transitioned::Done { state: end, draft: Some(DraftVersion(1)), entry: Some(_) })] = first.as_slice() else {
+        panic!("{first:?}")
+    };
+    assert_eq!(*end, State::Open(Phase::Issued));
+    assert_eq!(ledger.transition(&whole).await.unwrap(), first, "asked again, it says what was done");
+    let events: Vec<String> = ledger.story(of.turn).await.unwrap().into_iter().map(|line| line.event).collect();
+    assert_eq!(events, ["recorded", "quota_reserved", "draft_stored", "issued"]);
+    assert_eq!(ledger.counts().await.unwrap().unpublished, 1);
+    tell(ledger, &of, Effect::Refused).await;
+    assert_eq!(quota(ledger).await, 0);
+
+    let newer = turn("alice", 1, 2);
+    let Receipt::Newer(taken) = record_on(ledger, &newer, &terms).await else { panic!() };
+    assert_eq!((taken.quota, quota(ledger).await), (Kept::Reserved, 1), "each revision has its own");
+    let wait = both(&newer, taken.lease, Change::RequestApproval { lifetime: HOUR });
+    let done = ledger.transition(&[wait]).await.unwrap().remove(0).unwrap();
+    assert!(matches!(done, Transitioned::Done { draft: Some(DraftVersion(2)), entry: None, .. }), "{done:?}");
+}
+
 async fn a_bad_row_does_not_take_its_group_along(site: &dyn Site) {
     let ledger = &*site.open(10).await;
     let mut group: Vec<_> = (1..=9).map(|number| turn("alice", number, 1)).collect();
     group[4].revision = Revision(0);
     group[7].messages[0].text = "x".repeat(2 << 20);
-    let receipts = ledger.record_turns(&group, &lease("w"), HOUR).await.unwrap();
+    let receipts = ledger.record_turns(&group, &terms("w")).await.unwrap();
     let bad: Vec<usize> = (0..9).filter(|index| receipts[*index].is_err()).collect();
     assert_eq!(bad, [4, 7]);
     assert!(receipts[7].as_ref().unwrap_err().0.len() < 300, "the row's text is not in its error");
@@ -233,9 +292,8 @@ async fn a_quota_cannot_be_overdrawn_by_two(site: &dyn Site) {
 async fn two_workers_record_the_same_turns_and_each_is_new_once(site: &dyn Site) {
     let ledgers = [site.open(10).await, site.open(10).await];
     let batch: Vec<_> = (0..50).map(|number| turn("alice", number, 1)).collect();
-    let (request, other) = (lease("a"), lease("b"));
-    let (one, two) =
-        tokio::join!(ledgers[0].record_turns(&batch, &request, HOUR), ledgers[1].record_turns(&batch, &other, HOUR));
+    let (request, other) = (terms("a"), terms("b"));
+    let (one, two) = tokio::join!(ledgers[0].record_turns(&batch, &request), ledgers[1].record_turns(&batch, &other));
     for (one, two) in one.unwrap().into_iter().zip(two.unwrap()) {
         let both = [one.unwrap(), two.unwrap()];
         assert_eq!(both.iter().filter(|receipt| matches!(receipt, Receipt::New(_))).count(), 1, "{both:?}");
@@ -390,6 +448,7 @@ mod on_sqlite {
         a_newer_revision_restarts_and_the_older_lease_is_worth_nothing,
         an_end_in_which_nothing_was_sent_is_restarted_by_a_newer_revision,
         an_unknown_commit_is_resolved_by_its_id,
+        a_turn_needs_two_writes_and_they_are_whole_or_nothing,
         a_bad_row_does_not_take_its_group_along,
         a_quota_cannot_be_overdrawn_by_two,
         two_workers_record_the_same_turns_and_each_is_new_once,

@@ -28,7 +28,7 @@ impl InProcessMemory {
     /// An empty memory.
     pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Self {
         Self {
-            keep: Duration::from_secs(u64::from(settings.memory_hours) * 3600),
+            keep: settings.memory_keep(),
             conversations: settings.memory_conversations,
             exchanges: settings.memory_exchanges,
             chars: settings.memory_chars,
@@ -105,22 +105,12 @@ impl Memory for InProcessMemory {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
     use crate::clock::ManualClock;
     use crate::limits::conformance;
 
     fn settings() -> Settings {
-        let one = NonZeroU32::MIN;
-        Settings {
-            replies_per_minute: one,
-            burst: one,
-            memory_hours: 24,
-            memory_conversations: 3,
-            memory_exchanges: 4,
-            memory_chars: 10,
-        }
+        Settings { memory_conversations: 3, memory_exchanges: 4, memory_chars: 10, ..Settings::sample() }
     }
 
     fn clock() -> Arc<ManualClock> {

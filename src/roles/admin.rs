@@ -19,7 +19,7 @@ use crate::control::{
 #[cfg(feature = "desktop")]
 use crate::journal::Journal;
 #[cfg(feature = "worker")]
-use crate::saga::{Decided, Filter, Ledger as _, LedgerError, StoryLine, Summary};
+use crate::saga::{Decided, Filter, LedgerError, StoryLine, Summary};
 use crate::telemetry::Metrics;
 
 /// The parts of a role that the admin API speaks for.

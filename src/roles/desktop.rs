@@ -184,8 +184,9 @@ fn start_executor(
     let applications = ProfiledApplications::new(sight.clone(), handle.clone()).map_err(screen)?;
     let desk = LiveDesk::new(Box::new(windows), Box::new(applications), Box::new(input), keyboard, &settings);
     let (journal, clock, stop) = (shared.journal.clone(), shared.clock.clone(), shared.stop.clone());
+    let observer = super::observed::Executed::new(shared.metrics.clone());
     supervisor.spawn_blocking("the executor", move || {
-        execution::run_blocking(handle, journal, desk, settings, clock, Box::new(execution::ports::Silent), stop)
+        execution::run_blocking(handle, journal, desk, settings, clock, Box::new(observer), stop)
     });
     Ok(())
 }

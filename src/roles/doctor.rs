@@ -107,6 +107,8 @@ impl Findings {
 /// Looks at everything that autoreply needs on this machine.
 pub async fn examine(context: &Context) -> Findings {
     let mut findings = sections::examine(context);
+    #[cfg(feature = "worker")]
+    findings.extend(bounded("limits", sections::limits(context)).await);
     findings.extend(bounded("this machine", blocking(context, machine::examine)).await);
     findings.extend(bounded("running process", machine::running(context)).await);
     #[cfg(feature = "desktop")]

@@ -13,7 +13,6 @@ pub mod desktop;
 pub mod doctor;
 pub mod forget;
 pub mod migrate;
-#[cfg(feature = "worker")]
 mod observed;
 mod process;
 #[cfg(feature = "desktop")]

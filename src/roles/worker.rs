@@ -15,11 +15,12 @@ use crate::contract::Command;
 use crate::contract::codec::{Incoming, Source};
 use crate::contract::wire::topic;
 use crate::error::{Class, Classified as _, Problem};
-use crate::generation::{self, SecretReference};
+use crate::generation;
 use crate::ledger::{self, SqliteLedger};
 use crate::lifecycle::Supervisor;
-use crate::limits::{self, InProcessLimits, InProcessMemory};
-use crate::saga::{self, Ledger as _, LedgerError, Ports, Worker};
+use crate::limits;
+use crate::saga::{self, Ledger, LedgerError, Ports, Worker};
+use crate::settings::SecretReference;
 use crate::stream::{self, Batch, Connection, NotDone};
 use crate::telemetry::Metrics;
 
@@ -32,7 +33,7 @@ pub struct Running {
     /// The worker.
     pub worker: Worker,
     /// Its ledger.
-    pub ledger: SqliteLedger,
+    pub ledger: Arc<dyn Ledger>,
 }
 
 impl Running {
@@ -57,7 +58,7 @@ impl saga::Commands for Outbound {
 pub async fn open_ledger(
     context: &Context,
     clock: Arc<dyn Clock>,
-) -> Result<(SqliteLedger, ledger::Settings), Problem> {
+) -> Result<(Arc<dyn Ledger>, ledger::Settings), Problem> {
     let settings: ledger::Settings = context.layers.section("ledger")?;
     settings.check()?;
     let path = ledger_path(context, &settings)?;
@@ -68,7 +69,7 @@ pub async fn open_ledger(
         LedgerError::Storage(problem) => problem,
         LedgerError::Unavailable(why) => Problem::new(why, path.display().to_string(), "Try again"),
     })?;
-    Ok((ledger, settings))
+    Ok((Arc::new(ledger), settings))
 }
 
 fn ledger_path(context: &Context, settings: &ledger::Settings) -> Result<PathBuf, Problem> {
@@ -93,8 +94,7 @@ pub async fn start(
     let saga_settings: saga::Settings = context.layers.section("saga")?;
     saga_settings.check()?;
     let stream_settings: stream::Settings = context.layers.section("stream")?;
-    let limits_settings: limits::Settings = context.layers.section("limits")?;
-    limits_settings.check()?;
+    let opened = open_limits(context, supervisor, metrics, clock).await?;
     let generation_settings: generation::Settings = context.layers.section("generation")?;
     let secrets = secrets(context, &generation_settings)?;
     let chain = generation::build(&generation_settings, &secrets, clock).map_err(|problems| first(&problems))?;
@@ -103,10 +103,10 @@ pub async fn start(
     let name = format!("worker-{}", std::process::id());
     let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone());
     let ports = Ports {
-        ledger: Arc::new(ledger.clone()),
+        ledger: ledger.clone(),
         generator: Arc::new(super::observed::Timed::new(chain, metrics.clone())),
-        limits: Arc::new(InProcessLimits::new(&limits_settings)),
-        memory: Arc::new(InProcessMemory::new(&limits_settings, clock.clone())),
+        limits: opened.limits,
+        memory: opened.memory,
         commands: Arc::new(outbound),
         clock: clock.clone(),
     };
@@ -143,6 +143,36 @@ pub async fn start(
     Ok(Running { worker, ledger })
 }
 
+/// The limits and the memory of the settings, kept alive under `supervisor`.
+async fn open_limits(
+    context: &Context,
+    supervisor: &mut Supervisor,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+) -> Result<limits::Opened, Problem> {
+    let settings: limits::Settings = context.layers.section("limits")?;
+    settings.check()?;
+    let password = redis_password(context, &settings)?;
+    let observer = Arc::new(super::observed::SharedStore::new(metrics.clone()));
+    let mut opened = limits::open(&settings, password.as_ref(), clock.clone(), observer).await?;
+    if let Some(upkeep) = opened.upkeep.take() {
+        let stop = supervisor.stop_token();
+        supervisor.spawn("the connection to Redis", async move {
+            upkeep.run(stop).await;
+            Ok::<(), std::convert::Infallible>(())
+        });
+    }
+    Ok(opened)
+}
+
+/// The password of Redis, if the settings name one.
+///
+/// # Errors
+/// It is not where the settings say.
+pub fn redis_password(context: &Context, settings: &limits::Settings) -> Result<Option<SecretString>, Problem> {
+    settings.password().map(|reference| secret(context, reference, "the password of Redis")).transpose()
+}
+
 fn first(problems: &[Problem]) -> Problem {
     problems
         .first()
@@ -155,25 +185,22 @@ fn first(problems: &[Problem]) -> Problem {
 /// # Errors
 /// A key is not where the settings say.
 pub fn secrets(context: &Context, settings: &generation::Settings) -> Result<BTreeMap<String, SecretString>, Problem> {
-    settings.secrets().into_iter().map(|(provider, reference)| Ok((provider, secret(context, reference)?))).collect()
+    let of = |(provider, reference)| Ok((provider, secret(context, reference, "the key of a model")?));
+    settings.secrets().into_iter().map(of).collect()
 }
 
-fn secret(context: &Context, reference: SecretReference) -> Result<SecretString, Problem> {
+/// What `reference` refers to; `what` names it to people.
+fn secret(context: &Context, reference: SecretReference, what: &str) -> Result<SecretString, Problem> {
+    let place = reference.to_string();
     match reference {
         SecretReference::Environment(name) => context.environment.get(&name).map(SecretString::from).ok_or_else(|| {
-            Problem::new(
-                "the key of a model is not in the environment",
-                format!("environment variable {name}"),
-                "Set it, or name another variable or a file in the provider's settings",
-            )
+            let remedy = "Set it, or name another variable or a file in the settings";
+            Problem::new(format!("{what} is not in the environment"), place, remedy)
         }),
         SecretReference::File(path) => {
             std::fs::read_to_string(&path).map(|text| SecretString::from(text.trim())).map_err(|error| {
-                Problem::new(
-                    format!("the key of a model cannot be read ({error})"),
-                    path.clone(),
-                    "Write the key into that file, readable by you alone",
-                )
+                let remedy = "Write it into that file, readable by you alone";
+                Problem::new(format!("{what} cannot be read ({error})"), place, remedy)
             })
         }
     }
@@ -201,7 +228,7 @@ async fn handle(worker: &Worker, inbound: &Inbound, metrics: &Metrics, batch: &B
     }
     if !outcomes.is_empty() {
         let (places, records): (Vec<_>, Vec<_>) = outcomes.into_iter().unzip();
-        records.iter().for_each(|outcome| metrics.replies.of(outcome.effect).inc());
+        records.iter().for_each(|outcome| metrics.replies.of(super::observed::outcome(outcome.effect)).inc());
         for refused in worker.on_outcomes(records).await.map_err(|error| not_done(&error))? {
             inbound.bury(&batch[places[refused.index]], &refused.why.to_string()).await?;
         }

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::handler::Inner;
 use super::state::Phase;
 use super::{
-    Admission, Change, Draft, DraftRequest, EntryId, GenerationError, LedgerError, OpenSaga, PendingCommand, Rejected,
-    StoredDraft, Transition, Transitioned,
+    Admission, Change, Draft, DraftRequest, EntryId, GenerationError, Kept, LedgerError, OpenSaga, PendingCommand,
+    Rejected, StoredDraft, Transition, Transitioned,
 };
 use crate::contract::{Authority, Command, Effect, Mode, ReplySend};
 use crate::failpoint;
@@ -36,10 +36,10 @@ pub(super) enum Stop {
 
 impl Inner {
     /// Goes on with a saga whose lease this worker holds.
-    pub(super) async fn answer(&self, saga: OpenSaga) {
+    pub(super) async fn answer(&self, saga: OpenSaga, quota: Kept) {
         let deadline = Instant::now() + Duration::from_millis(self.settings.reply_deadline_ms);
         let (turn, revision) = (saga.detected.turn, saga.detected.revision);
-        let end = match self.go_on(&saga, deadline).await {
+        let end = match self.go_on(&saga, quota, deadline).await {
             Ok(()) => return,
             Err(Stop::End(effect, reason)) => self.abandon(&saga, effect, reason).await,
             Err(Stop::Rejected(why)) => self.abandon(&saga, Effect::Failed, why.to_string()).await,
@@ -54,41 +54,53 @@ impl Inner {
         }
     }
 
-    async fn go_on(&self, saga: &OpenSaga, deadline: Instant) -> Result<(), Stop> {
+    async fn go_on(&self, saga: &OpenSaga, quota: Kept, deadline: Instant) -> Result<(), Stop> {
         if saga.detected.mode == Mode::Off {
             return Err(Stop::End(Effect::Off, "the turn's mode is off".to_owned()));
         }
         if saga.takeovers > self.settings.takeovers_max {
             return Err(Stop::End(Effect::Failed, format!("given up after {} tries", saga.takeovers)));
         }
-        if saga.phase == Phase::Recorded
-            && self.change(saga, Change::ReserveQuota).await? == Transitioned::QuotaExhausted
-        {
-            return Err(Stop::End(Effect::Capped, "the day's quota of replies is used up".to_owned()));
-        }
-        let draft = match (&saga.phase, &saga.draft) {
-            (Phase::Drafted, Some(StoredDraft { draft, .. })) => draft.clone(),
+        self.reserve(saga, quota).await?;
+        let (draft, stored) = match (&saga.phase, &saga.draft) {
+            (Phase::Drafted, Some(StoredDraft { draft, .. })) => (draft.clone(), true),
             (Phase::Drafted, None) => return Err(Stop::End(Effect::Failed, "the stored draft is gone".to_owned())),
-            _ => self.draft(saga, deadline).await?,
+            _ => (self.draft(saga, deadline).await?, false),
         };
+        // The draft and what becomes of it are one write, unless somebody has stored the draft before.
+        let mut changes = if stored { Vec::new() } else { vec![Change::StoreDraft(draft.clone())] };
         match saga.detected.mode.min(draft.ceiling) {
             Mode::Off => Err(Stop::End(Effect::Off, "the provider's ceiling is off".to_owned())),
             Mode::Draft => {
                 let lifetime = Duration::from_millis(self.settings.approval_lifetime_ms);
-                self.change(saga, Change::RequestApproval { lifetime }).await.map(drop)
+                changes.push(Change::RequestApproval { lifetime });
+                self.change(saga, changes).await.map(drop)
             }
-            Mode::Auto => self.issue(saga, draft).await,
+            Mode::Auto => self.issue(saga, draft, changes).await,
         }
     }
 
-    /// Asks limits, memory and generator within one deadline, and stores the draft.
+    /// Sees to it that one reply of the day's quota is kept for this turn before a model is asked.
+    async fn reserve(&self, saga: &OpenSaga, quota: Kept) -> Result<(), Stop> {
+        let exhausted = match quota {
+            Kept::Reserved => false,
+            Kept::Exhausted => true,
+            Kept::NotAsked if saga.phase != Phase::Recorded => false,
+            Kept::NotAsked => self.change(saga, vec![Change::ReserveQuota]).await? == Transitioned::QuotaExhausted,
+        };
+        if exhausted {
+            return Err(Stop::End(Effect::Capped, "the day's quota of replies is used up".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Asks limits, memory and generator within one deadline.
     async fn draft(&self, saga: &OpenSaga, deadline: Instant) -> Result<Draft, Stop> {
         let late = || Stop::End(Effect::NeedsAttention, "no reply was there when the turn's deadline ended".to_owned());
         let drafted = timeout_at(deadline, self.generate(saga, deadline)).await.map_err(|_| late())??;
         if drafted.text.trim().is_empty() {
             return Err(Stop::End(Effect::Failed, format!("{} gave an empty reply", drafted.provider)));
         }
-        self.change(saga, Change::StoreDraft(drafted.clone())).await?;
         failpoint::reach("worker.drafted");
         Ok(drafted)
     }
@@ -138,7 +150,8 @@ impl Inner {
         }
     }
 
-    async fn issue(&self, saga: &OpenSaga, draft: Draft) -> Result<(), Stop> {
+    /// Writes the command with the changes that lead to it, and publishes it.
+    async fn issue(&self, saga: &OpenSaga, draft: Draft, mut changes: Vec<Change>) -> Result<(), Stop> {
         let detected = &saga.detected;
         let send = ReplySend {
             turn: detected.turn,
@@ -150,8 +163,8 @@ impl Inner {
             authority: Authority::Auto,
             issued_at: self.ports.clock.now(),
         };
-        let change = Change::Issue { send: send.clone(), answer_within: self.settings.answer_within() };
-        let entry = self.written(saga, change).await?;
+        changes.push(Change::Issue { send: send.clone(), answer_within: self.settings.answer_within() });
+        let entry = self.written(saga, changes).await?;
         failpoint::reach("worker.issued_unpublished");
         if let Some(entry) = entry {
             self.publish(&PendingCommand { entry, command: Command::Send(send) }).await;
@@ -161,28 +174,29 @@ impl Inner {
 
     /// Ends it before anything was issued; the ledger undoes what was done in the same transaction.
     pub(super) async fn abandon(&self, saga: &OpenSaga, effect: Effect, reason: String) -> Result<(), Stop> {
-        self.change(saga, Change::Abandon { effect, reason }).await.map(drop)
+        self.change(saga, vec![Change::Abandon { effect, reason }]).await.map(drop)
     }
 
-    /// Makes a change that writes a command, and gives the command's place.
-    pub(super) async fn written(&self, saga: &OpenSaga, change: Change) -> Result<Option<EntryId>, Stop> {
-        match self.change(saga, change).await? {
+    /// Makes changes that write a command, and gives the command's place.
+    pub(super) async fn written(&self, saga: &OpenSaga, changes: Vec<Change>) -> Result<Option<EntryId>, Stop> {
+        match self.change(saga, changes).await? {
             Transitioned::Done { entry, .. } => Ok(entry),
             Transitioned::Lost | Transitioned::QuotaExhausted => Err(Stop::Lost),
         }
     }
 
-    /// Makes one change of the saga. It has an id, so that asking again after an unknown commit changes nothing.
-    pub(super) async fn change(&self, saga: &OpenSaga, change: Change) -> Result<Transitioned, Stop> {
+    /// Makes changes of the saga, all or none. They have an id, so that asking again after an unknown commit changes
+    /// nothing.
+    pub(super) async fn change(&self, saga: &OpenSaga, changes: Vec<Change>) -> Result<Transitioned, Stop> {
         let transition = Transition {
             id: Uuid::now_v7(),
             turn: saga.detected.turn,
             revision: saga.detected.revision,
             lease: saga.lease,
             who: self.name.clone(),
-            change,
+            changes,
         };
-        let ask = || self.groups.transition(&*self.ports.ledger, transition.clone());
+        let ask = || self.groups.transition(transition.clone());
         match retry(LEDGER_WAIT, ask).await.map_err(Stop::Ledger)? {
             Ok(Transitioned::Lost) => Err(Stop::Lost),
             Ok(done) => Ok(done),

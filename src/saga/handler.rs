@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::group::Groups;
+use super::publications::Publications;
 use super::state::Phase;
 use super::{
-    Applied, Decided, Decision, Generator, LeaseRequest, LeaseToken, Ledger, LedgerError, Limits, Memory, OpenSaga,
-    PendingCommand, Receipt, Rejected, Settings,
+    Applied, Decided, Decision, Generator, Kept, LeaseRequest, LeaseToken, Ledger, LedgerError, Limits, Memory,
+    OpenSaga, PendingCommand, Receipt, Rejected, Settings, Taken, Terms,
 };
 use crate::clock::Clock;
 use crate::contract::{
@@ -74,6 +75,7 @@ pub(super) struct Inner {
     pub(super) settings: Settings,
     pub(super) name: String,
     pub(super) groups: Groups,
+    publications: Publications,
     running: Mutex<HashMap<TurnId, Running>>,
     permits: Semaphore,
     tasks: TaskTracker,
@@ -90,15 +92,17 @@ impl Worker {
     /// A worker by this name (unique among the workers of a ledger, for the story).
     pub fn new(name: impl Into<String>, ports: Ports, settings: Settings) -> Self {
         let permits = Semaphore::new(usize::try_from(settings.permits).unwrap_or(Semaphore::MAX_PERMITS));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let inner = Inner {
+            groups: Groups::new(ports.ledger.clone(), tasks.clone()),
+            publications: Publications::new(ports.ledger.clone(), tasks.clone(), stop.clone()),
             ports,
             settings,
             name: name.into(),
-            groups: Groups::default(),
             running: Mutex::default(),
             permits,
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
+            tasks,
+            stop,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -113,9 +117,10 @@ impl Worker {
         // Closed permits mean that this worker is stopping; what is recorded then is left to another.
         drop(inner.permits.acquire().await);
         let finish_within = Duration::from_millis(inner.settings.finish_within_ms);
-        let receipts = inner.ports.ledger.record_turns(&batch, &inner.lease(), finish_within).await?;
+        let terms = Terms { lease: inner.lease(), finish_within, reserve_quota: true };
+        let receipts = inner.ports.ledger.record_turns(&batch, &terms).await?;
         failpoint::reach("worker.recorded");
-        let (mut refused, mut acknowledgements) = (Vec::new(), Vec::new());
+        let (mut refused, mut acknowledgements, mut taken) = (Vec::new(), Vec::new(), Vec::new());
         for (index, (detected, receipt)) in batch.into_iter().zip(receipts).enumerate() {
             let receipt = match receipt {
                 Ok(receipt) => receipt,
@@ -130,12 +135,16 @@ impl Worker {
                 revision: detected.revision,
                 desktop: detected.desktop.clone(),
             }));
-            if let Receipt::New(lease) | Receipt::Newer(lease) = receipt {
-                let phase = Phase::Recorded;
-                self.start(OpenSaga { detected, phase, lease, draft: None, takeovers: 0 });
+            if let Receipt::New(mine) | Receipt::Newer(mine) = receipt {
+                taken.push((detected, mine));
             }
         }
         self.acknowledge(acknowledgements);
+        for (detected, Taken { lease, quota }) in taken {
+            let phase = if quota == Kept::Reserved { Phase::QuotaReserved } else { Phase::Recorded };
+            let saga = OpenSaga { detected, phase, lease, draft: None, takeovers: 0 };
+            self.start(saga, quota);
+        }
         Ok(refused)
     }
 
@@ -240,8 +249,9 @@ impl Worker {
         }
     }
 
-    /// Works on a saga as a task; a task of an older lease of the same turn is cancelled.
-    pub(super) fn start(&self, saga: OpenSaga) {
+    /// Works on a saga as a task; a task of an older lease of the same turn is cancelled. A quota that was not asked
+    /// for yet is reserved first.
+    pub(super) fn start(&self, saga: OpenSaga, quota: Kept) {
         let (turn, revision, lease) = (saga.detected.turn, saga.detected.revision, saga.lease);
         let cancel = self.inner.stop.child_token();
         let before = self.inner.running().insert(turn, Running { lease, cancel: cancel.clone() });
@@ -250,7 +260,7 @@ impl Worker {
         }
         let inner = Arc::clone(&self.inner);
         let work = async move {
-            let answer = AssertUnwindSafe(inner.answer_with_permit(saga)).catch_unwind();
+            let answer = AssertUnwindSafe(inner.answer_with_permit(saga, quota)).catch_unwind();
             let panicked = tokio::select! {
                 biased;
                 () = cancel.cancelled() => false,
@@ -304,12 +314,12 @@ impl Inner {
         }
     }
 
-    async fn answer_with_permit(&self, saga: OpenSaga) {
+    async fn answer_with_permit(&self, saga: OpenSaga, quota: Kept) {
         let Ok(_permit) = self.permits.acquire().await else { return };
-        self.answer(saga).await;
+        self.answer(saga, quota).await;
     }
 
-    /// Publishes a command of the outbox and says so there. What fails is published by recovery.
+    /// Publishes a command of the outbox; the ledger hears of it soon. What fails is published by recovery.
     pub(super) async fn publish(&self, pending: &PendingCommand) {
         let (turn, revision): (Option<TurnId>, Option<Revision>) = match &pending.command {
             Command::Send(send) => (Some(send.turn), Some(send.revision)),
@@ -320,8 +330,6 @@ impl Inner {
             tracing::warn!(?turn, ?revision, %error, "a command stays in the outbox; recovery publishes it");
             return;
         }
-        if let Err(error) = self.ports.ledger.mark_published(&[pending.entry]).await {
-            tracing::warn!(?turn, ?revision, %error, "a command was published and not marked; it goes out once more");
-        }
+        self.publications.note(pending.entry);
     }
 }

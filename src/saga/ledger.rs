@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::state::{Event, Phase, State};
+use super::state::{Event, Phase, State, step};
 use super::{Draft, Exchange};
 use crate::contract::{
     Command, ConversationId, DesktopId, DraftVersion, Effect, MessagesDetected, ReplyOutcome, ReplySend, ReplyWithdraw,
@@ -37,13 +37,44 @@ pub struct LeaseRequest {
 #[error("the ledger cannot take this row: {0}")]
 pub struct Rejected(pub String);
 
+/// On which terms turns are recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Who takes their leases, and for how long.
+    pub lease: LeaseRequest,
+    /// How long each turn has to be issued or ended.
+    pub finish_within: Duration,
+    /// Whether one reply of the day's quota is kept, in the same transaction, for each turn whose mode allows one.
+    pub reserve_quota: bool,
+}
+
+/// Whether a reply of the day's quota was kept when the turn was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Nobody asked for it, or the turn's mode is off.
+    NotAsked,
+    /// It is reserved: the saga stands at [`Phase::QuotaReserved`].
+    Reserved,
+    /// The day's quota is used up: the saga stands at [`Phase::Recorded`].
+    Exhausted,
+}
+
+/// A recorded turn that is the caller's to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// The lease under which it may be changed.
+    pub lease: LeaseToken,
+    /// Its place in the day's quota.
+    pub quota: Kept,
+}
+
 /// What recording a turn came to. Every one of them is to be acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receipt {
     /// The turn was not known; the caller holds its lease.
-    New(LeaseToken),
+    New(Taken),
     /// A newer revision restarted the saga; the caller holds its lease, whoever held it before.
-    Newer(LeaseToken),
+    Newer(Taken),
     /// This revision or a newer one was there already.
     Known,
     /// The turn has ended, so there is nothing to do.
@@ -129,9 +160,19 @@ impl Change {
             Self::HandOver { .. } => Event::HandedOver,
         }
     }
+
+    /// What the story says beside the event's name.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::StoreDraft(draft) => format!("by {}", draft.provider),
+            Self::Abandon { reason, .. } | Self::HandOver { reason } => reason.clone(),
+            Self::Withdraw { withdraw, .. } => withdraw.reason.clone(),
+            Self::ReserveQuota | Self::RequestApproval { .. } | Self::Issue { .. } => String::new(),
+        }
+    }
 }
 
-/// One transition, conditional on revision, lease and state.
+/// Changes of one saga that are made together or not at all, conditional on revision, lease and state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
     /// Drawn once by the caller: asking again after an unknown commit is answered with what was done.
@@ -144,8 +185,20 @@ pub struct Transition {
     pub lease: LeaseToken,
     /// Who asks, for the story.
     pub who: String,
-    /// What is to change.
-    pub change: Change,
+    /// What is to change, in this order; each must be legal in the state that the one before leads to.
+    pub changes: Vec<Change>,
+}
+
+impl Transition {
+    /// The id of the event of the change at `index`; the first one's is the transition's own.
+    pub fn event_id(&self, index: usize) -> Uuid {
+        Uuid::from_u128(self.id.as_u128().wrapping_add(index as u128))
+    }
+
+    /// Whether the table allows every change, one after the other, from `state`.
+    pub fn is_legal_from(&self, state: State) -> bool {
+        self.changes.iter().try_fold(state, |state, change| step(state, change.event())).is_ok()
+    }
 }
 
 /// What a transition came to.
@@ -322,6 +375,15 @@ pub struct Counts {
     pub quota_taken: u64,
 }
 
+/// The connections of a ledger.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Connections that somebody works with.
+    pub in_use: u32,
+    /// Connections that wait for work.
+    pub idle: u32,
+}
+
 /// Why the ledger did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
@@ -348,15 +410,10 @@ pub type Each<T> = Result<Vec<Result<T, Rejected>>, LedgerError>;
 /// The authority about what is answered.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Records turns, takes their leases, and gives each until `finish_within` to be issued or ended.
-    async fn record_turns(
-        &self,
-        turns: &[MessagesDetected],
-        lease: &LeaseRequest,
-        finish_within: Duration,
-    ) -> Each<Receipt>;
+    /// Records turns on these terms.
+    async fn record_turns(&self, turns: &[MessagesDetected], terms: &Terms) -> Each<Receipt>;
 
-    /// Makes these transitions, each with its event, its draft, quota and command, or not at all.
+    /// Makes these transitions, each whole with its events, draft, quota and command, or not at all.
     async fn transition(&self, transitions: &[Transition]) -> Each<Transitioned>;
 
     /// Applies a person's word.
@@ -399,4 +456,10 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// What it holds.
     async fn counts(&self) -> Result<Counts, LedgerError>;
+
+    /// Its connections at this moment.
+    fn pool(&self) -> PoolUse;
+
+    /// Waits for what is being written and closes it; everything that is asked after that is answered with an error.
+    async fn close(&self);
 }

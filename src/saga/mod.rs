@@ -5,6 +5,7 @@ mod group;
 mod handler;
 mod ledger;
 mod ports;
+mod publications;
 mod recovery;
 mod settings;
 pub mod state;
@@ -14,9 +15,9 @@ pub(crate) mod samples;
 
 pub use handler::{Commands, CommandsError, Ports, Refused, Worker};
 pub use ledger::{
-    Applied, Change, Counts, Decided, Decision, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger,
-    LedgerError, OpenSaga, PendingCommand, Pruned, Receipt, Rejected, Retention, StoredDraft, StoryLine, Summary,
-    Transition, Transitioned,
+    Applied, Change, Counts, Decided, Decision, Detail, Each, EntryId, Filter, Kept, LeaseRequest, LeaseToken, Ledger,
+    LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Rejected, Retention, StoredDraft, StoryLine,
+    Summary, Taken, Terms, Transition, Transitioned,
 };
 pub use ports::{
     Admission, Draft, DraftRequest, Exchange, GenerationError, Generator, Limits, LimitsError, Memory, MemoryError,

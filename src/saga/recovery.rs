@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::Stop;
 use super::handler::Worker;
 use super::state::Phase;
-use super::{Change, LedgerError, OpenSaga, PendingCommand, Retention};
+use super::{Change, Kept, LedgerError, OpenSaga, PendingCommand, Retention};
 use crate::contract::{Command, Effect, ReplyWithdraw};
 
 /// What a look around did.
@@ -67,7 +67,7 @@ impl Worker {
         let mut done = Recovered::default();
         for saga in ledger.take_over(&inner.lease(), batch).await? {
             done.taken_over += 1;
-            self.start(saga);
+            self.start(saga, Kept::NotAsked);
         }
         for saga in ledger.take_overdue(&inner.lease(), batch).await? {
             done.overdue += 1;
@@ -99,7 +99,7 @@ impl Worker {
             Phase::Issued => self.withdraw(saga).await,
             Phase::Withdrawing => {
                 let reason = "no outcome came, and no answer to the withdrawal".to_owned();
-                inner.change(saga, Change::HandOver { reason }).await.map(drop)
+                inner.change(saga, vec![Change::HandOver { reason }]).await.map(drop)
             }
             Phase::AwaitingApproval => {
                 inner.abandon(saga, Effect::Expired, "nobody approved the draft in time".to_owned()).await
@@ -132,7 +132,7 @@ impl Worker {
         };
         let answer_within = Duration::from_millis(self.inner.settings.outcome_grace_ms);
         let change = Change::Withdraw { withdraw: withdraw.clone(), answer_within };
-        if let Some(entry) = self.inner.written(saga, change).await? {
+        if let Some(entry) = self.inner.written(saga, vec![change]).await? {
             self.inner.publish(&PendingCommand { entry, command: Command::Withdraw(withdraw) }).await;
         }
         Ok(())

@@ -302,7 +302,7 @@ mod tests {
         fn capture(&mut self, id: WindowId, region: Rect) -> Result<Frame, ScreenError> {
             if id.0 == 9 { Err(ScreenError::Gone(id)) } else { Ok(self.1.crop(region)) }
         }
-        fn watch(&mut self, _: WindowId) -> Result<(), ScreenError> {
+        fn watch(&mut self, _: WindowId, _: Rect) -> Result<(), ScreenError> {
             Ok(())
         }
         fn wait_change(&mut self, _: Duration) -> Result<Vec<WindowId>, ScreenError> {

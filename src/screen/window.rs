@@ -57,9 +57,9 @@ pub trait WindowSystem: Send {
     fn window(&mut self, id: WindowId) -> Result<WindowInfo, ScreenError>;
     /// The pixels of `region` (in window coordinates, clipped to the window), also where other windows cover it.
     fn capture(&mut self, id: WindowId, region: Rect) -> Result<Frame, ScreenError>;
-    /// Starts to watch a window for changes.
-    fn watch(&mut self, id: WindowId) -> Result<(), ScreenError>;
-    /// Waits until a watched window changed or `timeout` passed; the windows that changed (a hint only).
+    /// Watches `region` of a window (in window coordinates) for changes, from now on and instead of any other of it.
+    fn watch(&mut self, id: WindowId, region: Rect) -> Result<(), ScreenError>;
+    /// Waits until a watched region changed or `timeout` passed; the windows in which one did (a hint only).
     fn wait_change(&mut self, timeout: Duration) -> Result<Vec<WindowId>, ScreenError>;
     /// The window that has the keyboard, if one does.
     fn active(&mut self) -> Result<Option<WindowId>, ScreenError>;

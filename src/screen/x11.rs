@@ -3,12 +3,12 @@
 //! Covered windows are right because the server is asked to keep every window's pixels apart (the Composite
 //! extension, automatic redirection) as long as this connection lives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use x11rb::connection::Connection as _;
 use x11rb::protocol::composite::{ConnectionExt as _, Redirect};
-use x11rb::protocol::damage::{self, ConnectionExt as _, ReportLevel};
+use x11rb::protocol::damage::{ConnectionExt as _, ReportLevel};
 use x11rb::protocol::xproto::{
     Atom, AtomEnum, ClientMessageEvent, ConnectionExt as _, EventMask, ImageFormat, MapState, Window,
 };
@@ -76,7 +76,8 @@ pub struct X11 {
     connection: RustConnection,
     root: Window,
     atoms: Atoms,
-    watched: BTreeMap<Window, damage::Damage>,
+    /// What is watched of each window.
+    watched: BTreeMap<Window, Rect>,
     /// xcap knows only the display that the environment of this process names.
     seen_by_xcap: bool,
 }
@@ -186,22 +187,28 @@ impl X11 {
         Ok(states.chunks_exact(4).any(|state| state == hidden))
     }
 
-    /// Takes the damage that has been reported and lets the server report the next.
-    fn take_damage(&self, event: &Event) -> Result<Option<WindowId>, ScreenError> {
-        let Event::DamageNotify(notice) = event else { return Ok(None) };
-        self.connection.damage_subtract(notice.damage, x11rb::NONE, x11rb::NONE).map_err(lost)?;
-        Ok(Some(WindowId(notice.drawable)))
-    }
-
+    /// Takes what has been reported and lets the server report the next; the windows whose watched region changed.
     fn drain_changes(&self) -> Result<Vec<WindowId>, ScreenError> {
-        let mut changed = Vec::new();
+        let (mut reported, mut changed) = (BTreeSet::new(), BTreeSet::new());
         while let Some(event) = self.connection.poll_for_event().map_err(lost)? {
-            changed.extend(self.take_damage(&event)?);
+            let Event::DamageNotify(notice) = event else { continue };
+            reported.insert(notice.damage);
+            let area = Rect {
+                x: i32::from(notice.area.x),
+                y: i32::from(notice.area.y),
+                width: u32::from(notice.area.width),
+                height: u32::from(notice.area.height),
+            };
+            if self.watched.get(&notice.drawable).is_some_and(|region| region.overlaps(&area)) {
+                changed.insert(WindowId(notice.drawable));
+            }
+        }
+        // Before anybody captures: what is damaged again up to here is in the capture that the report leads to.
+        for damage in reported {
+            self.connection.damage_subtract(damage, x11rb::NONE, x11rb::NONE).map_err(lost)?;
         }
         self.connection.flush().map_err(lost)?;
-        changed.sort_unstable();
-        changed.dedup();
-        Ok(changed)
+        Ok(changed.into_iter().collect())
     }
 
     fn focus_is_in(&self, window: Window) -> Result<bool, ScreenError> {
@@ -277,17 +284,19 @@ impl WindowSystem for X11 {
         Ok(Frame { width: clipped.width, height: clipped.height, rgbx: pixels })
     }
 
-    fn watch(&mut self, id: WindowId) -> Result<(), ScreenError> {
-        if self.watched.contains_key(&id.0) {
+    fn watch(&mut self, id: WindowId, region: Rect) -> Result<(), ScreenError> {
+        if let Some(watched) = self.watched.get_mut(&id.0) {
+            *watched = region;
             return Ok(());
         }
         let damage = self.connection.generate_id().map_err(|error| ScreenError::Connection(error.to_string()))?;
+        // Each rectangle that was not damaged before is told, so that one outside the region hides none inside it.
         self.connection
-            .damage_create(damage, id.0, ReportLevel::NON_EMPTY)
+            .damage_create(damage, id.0, ReportLevel::DELTA_RECTANGLES)
             .map_err(lost)?
             .check()
             .map_err(|error| of_window(id.0, error))?;
-        self.watched.insert(id.0, damage);
+        self.watched.insert(id.0, region);
         Ok(())
     }
 
@@ -491,24 +500,66 @@ mod tests {
         let gone = ScreenError::Gone(WindowId(scene.below));
         assert_eq!(x11.window(WindowId(scene.below)), Err(gone.clone()));
         assert_eq!(x11.capture(WindowId(scene.below), PLACE), Err(gone.clone()));
-        assert_eq!(x11.watch(WindowId(scene.below)), Err(gone.clone()));
+        assert_eq!(x11.watch(WindowId(scene.below), PLACE), Err(gone.clone()));
         assert_eq!(x11.activate(WindowId(scene.below)), Err(gone));
     }
 
+    /// What was reported so far: the server sends what it has to say of a change before it answers a later question.
+    fn told(x11: &X11) -> Vec<WindowId> {
+        x11.connection.get_input_focus().unwrap().reply().unwrap();
+        x11.drain_changes().unwrap()
+    }
+
     #[test]
-    fn a_change_is_told_and_then_there_is_rest() {
+    fn a_change_is_told_once_for_each_time_it_is_asked() {
         let scene = Scene::new();
         let mut x11 = scene.connect();
-        x11.watch(WindowId(scene.above)).unwrap();
-        // The server may tell one painting in several parts, but it must come to an end by itself.
-        let come_to_rest =
-            |x11: &mut X11| (0..50).any(|_| x11.wait_change(Duration::from_millis(100)).unwrap().is_empty());
-        assert!(come_to_rest(&mut x11));
-        for _ in 0..2 {
+        let above = [WindowId(scene.above)];
+        x11.watch(above[0], PLACE).unwrap();
+        assert_eq!(told(&x11), above, "a window that is new here has changed");
+        assert_eq!(told(&x11), []);
+        for _ in 0..20 {
             scene.repaint(scene.above);
-            assert_eq!(x11.wait_change(Duration::from_secs(5)).unwrap(), [WindowId(scene.above)]);
-            assert!(come_to_rest(&mut x11));
+            assert_eq!(told(&x11), above);
+            assert_eq!(told(&x11), [], "one painting is told in one go");
         }
+        scene.repaint(scene.above);
+        scene.repaint(scene.above);
+        assert_eq!(told(&x11), above, "two that nobody asked about are one");
+        assert_eq!(told(&x11), []);
+        scene.repaint(scene.above);
+        assert_eq!(x11.wait_change(Duration::from_secs(5)).unwrap(), above);
+    }
+
+    #[test]
+    fn only_the_watched_region_counts() {
+        let scene = Scene::new();
+        let mut x11 = scene.connect();
+        let above = [WindowId(scene.above)];
+        // The window is 50 wide, 40 high; its lowest 10 rows are where a caret blinks.
+        x11.watch(above[0], Rect { x: 0, y: 0, width: 50, height: 30 }).unwrap();
+        assert_eq!(told(&x11), above);
+        let paint = |y: i16, height: u16| {
+            scene.client.clear_area(false, scene.above, 5, y, 2, height).unwrap();
+            scene.settle();
+        };
+        for _ in 0..3 {
+            paint(30, 10);
+            assert_eq!(told(&x11), [], "the caret");
+        }
+        paint(29, 1);
+        assert_eq!(told(&x11), above, "the pane's last row");
+        paint(30, 10);
+        paint(10, 1);
+        paint(30, 10);
+        assert_eq!(told(&x11), above, "the caret hides nothing");
+        // A resized window has its pane elsewhere.
+        x11.watch(above[0], Rect { x: 0, y: 20, width: 50, height: 20 }).unwrap();
+        paint(0, 20);
+        assert_eq!(told(&x11), []);
+        paint(30, 10);
+        assert_eq!(told(&x11), above);
+        assert_eq!(told(&x11), []);
     }
 
     #[test]

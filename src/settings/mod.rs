@@ -4,11 +4,15 @@
 //! not know is an error that names the file or the variable and the nearest key that exists. Values are checked when a
 //! room takes its section: the error names the layer that set the value.
 
+mod secret;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
+
+pub use secret::SecretReference;
 
 use crate::error::Problem;
 

@@ -9,8 +9,6 @@ use prometheus::{
     Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, Opts, Registry, TextEncoder,
 };
 
-use crate::contract::Effect;
-
 /// A label with a fixed set of values.
 pub trait Label: Copy + 'static {
     /// The label's name.
@@ -19,14 +17,6 @@ pub trait Label: Copy + 'static {
     const ALL: &'static [Self];
     /// The value as text.
     fn value(self) -> &'static str;
-}
-
-impl Label for Effect {
-    const NAME: &'static str = "effect";
-    const ALL: &'static [Self] = &Effect::ALL;
-    fn value(self) -> &'static str {
-        self.as_str()
-    }
 }
 
 /// Declares a label's values.
@@ -65,28 +55,44 @@ label! {
 }
 
 label! {
-    /// Why the executor would not type.
-    Refusal = "reason" {
-        /// The fence: mode, stop, revision, age, cap, a person's reply.
-        Fence = "fence",
-        /// No window shows the conversation.
-        WindowMissing = "window_missing",
-        /// More than one does.
-        WindowAmbiguous = "window_ambiguous",
-        /// Another program holds the keyboard.
-        ForeignGrab = "foreign_grab",
-        /// A modifier key stays down.
-        ModifierHeld = "modifier_held",
-        /// The person is typing.
-        PersonActive = "person_active",
-        /// The input was not empty or not focused.
-        InputNotReady = "input_not_ready",
-        /// What was typed could not be read back exactly.
-        ReadBack = "read_back",
-        /// The pane changed before Enter.
-        PaneChanged = "pane_changed",
-        /// Anything else.
-        Other = "other",
+    /// What became of a turn; `roles` says which effect of the contract is which.
+    Outcome = "effect" {
+        /// Shown in the right conversation.
+        Confirmed = "confirmed",
+        /// Entered, and no evidence found.
+        Unverifiable = "unverifiable",
+        /// Not typed: the window or the input was not as it must be.
+        Refused = "refused",
+        /// Something broke.
+        Failed = "failed",
+        /// Its time to live ended.
+        Expired = "expired",
+        /// Newer text made it stale.
+        Superseded = "superseded",
+        /// The person answered first.
+        HumanReplied = "human_replied",
+        /// Switched off.
+        Off = "off",
+        /// A cap was reached.
+        Capped = "capped",
+        /// The message was over the age limit.
+        TooOld = "too_old",
+        /// A person rejected the draft.
+        Rejected = "rejected",
+        /// Another desktop owns the account.
+        NotOwner = "not_owner",
+        /// A person has to look.
+        NeedsAttention = "needs_attention",
+    }
+}
+
+label! {
+    /// Why an attempt to type was put back.
+    PutBack = "cause" {
+        /// It gave way: to the person, to other programs, to a stop.
+        Busy = "busy",
+        /// Something was wrong; it counts as a failed attempt.
+        Fault = "fault",
     }
 }
 
@@ -236,19 +242,27 @@ catalogue! {
     /// Turns, in any revision, that were handed to the worker.
     turns_published: Counter = "autoreply_turns_published_total";
     /// Turns that ended, by what became of them.
-    replies: By<CounterVec, Effect> = "autoreply_replies_total";
+    replies: By<CounterVec, Outcome> = "autoreply_replies_total";
     /// Time from the beginning of a draft to its reply or to the end of the provider chain.
     generation: Histogram = "autoreply_generation_seconds" [SECONDS];
     /// Replies that have not ended, by state.
     sagas_open: By<GaugeVec, SagaState> = "autoreply_sagas_open";
-    /// Times the executor would not type, by reason.
-    executor_refusals: By<CounterVec, Refusal> = "autoreply_executor_refusals_total";
+    /// Replies that the executor ended without pressing the submit key, by what became of them.
+    executor_refusals: By<CounterVec, Outcome> = "autoreply_executor_refusals_total";
+    /// Attempts to type a reply that were put back, by cause.
+    executor_put_back: By<CounterVec, PutBack> = "autoreply_executor_put_back_total";
+    /// Time between the last proof of the window and the submit key, which X11 leaves unguarded.
+    submit_gap: Histogram = "autoreply_submit_gap_seconds" [FINE_SECONDS];
     /// Time for one look at a window: pixels, comparison, text, alignment.
     capture_look: Histogram = "autoreply_capture_look_seconds" [FINE_SECONDS];
     /// Time to recognise the text of the changed rows.
     ocr: Histogram = "autoreply_ocr_seconds" [FINE_SECONDS];
     /// Size of the journal's files on disk.
     journal: Gauge = "autoreply_journal_bytes";
+    /// 1 while a Redis that was set is away and this worker keeps its own limits, otherwise 0.
+    limits_local: Gauge = "autoreply_limits_local";
+    /// Questions to Redis, about rates or memory, that this worker had to answer by itself.
+    limits_fallbacks: Counter = "autoreply_limits_fallbacks_total";
     /// Records that could not be read and were put aside.
     dead_letters: Counter = "autoreply_dead_letters_total";
     /// Always 1; the label says which version runs.
@@ -351,7 +365,7 @@ mod tests {
             let fits = match *kind {
                 "counter" => name.ends_with("_total"),
                 "histogram" => name.ends_with("_seconds") || name.ends_with("_bytes"),
-                _ => ["_bytes", "_seconds", "_info", "_open"].iter().any(|unit| name.ends_with(unit)),
+                _ => ["_bytes", "_seconds", "_info", "_open", "_local"].iter().any(|unit| name.ends_with(unit)),
             };
             assert!(fits, "{name} is a {kind} without its unit");
             if let Some((_, values)) = labels {
@@ -364,7 +378,7 @@ mod tests {
     #[test]
     fn every_metric_is_exposed_from_the_start_and_counts() {
         let metrics = Metrics::new();
-        metrics.clone().replies.of(Effect::Confirmed).inc();
+        metrics.clone().replies.of(Outcome::Confirmed).inc();
         metrics.generation.observe(0.3);
         let text = metrics.with_process().render().unwrap();
         for row in Metrics::catalogue() {

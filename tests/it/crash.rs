@@ -59,7 +59,17 @@ fn a_death_on_the_way_to_the_keyboard_loses_nothing() {
         return;
     }
     let Some(bench) = Bench::up(test, "") else { return };
-    for (round, point) in ["journal.turn", "worker.issued_unpublished", "executor.intent"].into_iter().enumerate() {
+    let points = [
+        "journal.turn",
+        "journal.published",
+        "worker.recorded",
+        "worker.drafted",
+        "worker.issued_unpublished",
+        "journal.accepted",
+        "executor.intent",
+        "journal.outcome",
+    ];
+    for (round, point) in points.into_iter().enumerate() {
         answers_once_though_it_dies_at(&bench, point, round);
     }
 }

@@ -11,6 +11,8 @@ use sqlx::{Connection as _, Row as _};
 
 /// The program under test; it plays the peer and the sentinel as well.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_autoreply");
+/// The account of the desk's HexChat, unless a test has several desks.
+pub const ACCOUNT: &str = "autobot";
 /// How long anything may take on a busy machine. Nothing is measured: a test that passes never waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(25);
@@ -63,6 +65,7 @@ pub struct Bench {
     /// A runtime for looking into the journal.
     runtime: tokio::runtime::Runtime,
     starts: std::cell::Cell<u32>,
+    role: &'static str,
     config: PathBuf,
     directory: tempfile::TempDir,
 }
@@ -70,6 +73,11 @@ pub struct Bench {
 impl Bench {
     /// A desk for `test`, or `None` when this machine cannot have one. `settings` is added to those of all tests.
     pub fn up(test: &str, settings: &str) -> Option<Self> {
+        Self::up_as(test, "run", ("test", ACCOUNT), settings)
+    }
+
+    /// The same for a desk that runs another role, with its name and the account of its HexChat.
+    pub fn up_as(test: &str, role: &'static str, who: (&str, &str), settings: &str) -> Option<Self> {
         let missing = missing_tools();
         if !missing.is_empty() {
             skip(test, &format!("the desk needs {missing:?}"));
@@ -77,14 +85,14 @@ impl Bench {
         }
         let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let directory = tempfile::Builder::new().prefix("it-").tempdir_in(base).unwrap();
-        let desk = DeskPlan::new(directory.path().join("desk")).start().unwrap();
+        let desk = DeskPlan::new(directory.path().join("desk")).nick(who.1).start().unwrap();
         let person = Person::new(desk.display()).unwrap();
         let config = directory.path().join("config.toml");
         let rules = directory.path().join("rules.toml");
         std::fs::write(&rules, rules_file()).unwrap();
-        std::fs::write(&config, format!("{}\n{settings}\n", common(&rules))).unwrap();
+        std::fs::write(&config, format!("{}\n{settings}\n", common(&rules, who))).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Some(Self { person, desk, runtime, starts: std::cell::Cell::new(0), config, directory })
+        Some(Self { person, desk, runtime, starts: std::cell::Cell::new(0), role, config, directory })
     }
 
     /// A peer in a process of its own, with its dialog open on the desk at the given place.
@@ -98,7 +106,7 @@ impl Bench {
         let left = 10 + 790 * place as u32;
         self.desk.windows().unwrap().place(dialog.id, left, 40, 760, 520).unwrap();
         for line in ["good morning to you", "it rains again"] {
-            ask(&mut peer, line);
+            ask_at(&mut peer, self.desk.nick(), line);
         }
         peer
     }
@@ -128,7 +136,7 @@ impl Bench {
         self.command(PROGRAM, words).output().unwrap()
     }
 
-    /// Starts `autoreply run` and returns when it answers on its socket.
+    /// Starts the desk's role (`autoreply run` unless told otherwise) and returns when it answers on its socket.
     pub fn start(&self) -> Running<'_> {
         self.start_to_die_at(None)
     }
@@ -137,7 +145,7 @@ impl Bench {
     pub fn start_to_die_at(&self, point: Option<&str>) -> Running<'_> {
         let number = self.starts.get() + 1;
         self.starts.set(number);
-        let mut command = self.command(PROGRAM, &["run"]);
+        let mut command = self.command(PROGRAM, &[self.role]);
         if let Some(point) = point {
             command.env("AUTOREPLY_FAILPOINT", point);
         }
@@ -179,18 +187,22 @@ impl Bench {
         wait_for("the first look", || self.ask_journal(query, nick));
     }
 
-    /// No log of the program holds what anybody said, as a whole or by its first words.
-    pub fn logs_hold_no_chat(&self) {
-        for number in 1..=self.starts.get() {
-            let log = std::fs::read_to_string(self.log(number)).unwrap();
-            assert!(log.contains("turn published"), "there is a log to look at");
-            for (question, answer) in [talk::HOURS, talk::PRICE, talk::PARCEL, talk::STORY] {
-                for text in [question, answer] {
-                    let words: String = text.chars().take(12).collect();
-                    assert!(!log.contains(&words), "chat text is in {}", self.log(number).display());
-                }
-            }
-        }
+    /// The logs of the program that hold what anybody said, as a whole or by its first words. Every test is held
+    /// against this at its end.
+    fn logs_with_chat(&self) -> Vec<PathBuf> {
+        let said = SAID.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let answers = [talk::HOURS, talk::PRICE, talk::PARCEL, talk::STORY].map(|(_, answer)| answer.to_owned());
+        let words: Vec<String> = said
+            .iter()
+            .chain(&answers)
+            .filter(|text| text.contains(' '))
+            .map(|text| text.chars().take(12).collect())
+            .collect();
+        let tells = |path: &PathBuf| {
+            let log = std::fs::read_to_string(path).unwrap_or_default();
+            words.iter().any(|words| log.contains(words.as_str()))
+        };
+        (1..=self.starts.get()).map(|number| self.log(number)).filter(tells).collect()
     }
 
     fn log(&self, number: u32) -> PathBuf {
@@ -210,6 +222,9 @@ impl Drop for Bench {
                 let log = self.log(number);
                 eprintln!("--- {}\n{}", log.display(), std::fs::read_to_string(&log).unwrap_or_default());
             }
+        } else {
+            let telling = self.logs_with_chat();
+            assert!(telling.is_empty(), "chat text is in {telling:?}");
         }
     }
 }
@@ -269,14 +284,28 @@ impl Running<'_> {
     }
 }
 
+/// What peers said in this test run.
+static SAID: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
 /// Sends a peer's line to the person's account.
 pub fn ask(peer: &mut PeerHandle, text: &str) {
-    peer.say("autobot", text).unwrap();
+    ask_at(peer, ACCOUNT, text);
+}
+
+/// The same to an account of another name.
+pub fn ask_at(peer: &mut PeerHandle, account: &str, text: &str) {
+    SAID.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(text.to_owned());
+    peer.say(account, text).unwrap();
 }
 
 /// What arrived at the peer from the person's account, in order, duplicates included.
 pub fn heard(peer: &PeerHandle) -> Vec<String> {
-    let lines = peer.received().into_iter().filter(|line| line.from == "autobot");
+    heard_from(peer, ACCOUNT)
+}
+
+/// The same from an account of another name.
+pub fn heard_from(peer: &PeerHandle, account: &str) -> Vec<String> {
+    let lines = peer.received().into_iter().filter(|line| line.from == account);
     lines.inspect(|line| assert!(line.exact && line.target == peer.nick(), "{line:?}")).map(|line| line.text).collect()
 }
 
@@ -300,11 +329,11 @@ fn rules_file() -> String {
     .concat()
 }
 
-fn common(rules: &Path) -> String {
+fn common(rules: &Path, (desktop, account): (&str, &str)) -> String {
     format!(
         r#"
-desktop.id = "test"
-desktop.own_names = ["autobot"]
+desktop.id = "{desktop}"
+desktop.own_names = ["{account}"]
 journal.mode = "auto"
 journal.trusted_peers = ["*"]
 journal.consecutive_cap = 20

@@ -269,10 +269,15 @@ async fn start_desk(
     let (kept, clock, stop) = (journal.clone(), clock.clone(), supervisor.stop_token());
     let (settings, handle) = (common.execution.clone(), tokio::runtime::Handle::current());
     supervisor.spawn_blocking("the executor", move || {
-        execution::run_blocking(handle, kept, hands, settings, clock, Box::new(execution::ports::Silent), stop)
+        execution::run_blocking(handle, kept, hands, settings, clock, Box::new(Silent), stop)
     });
     Ok((application, journal))
 }
+
+/// Nobody is told what the executors do: the applications' files are what counts.
+struct Silent;
+
+impl execution::ports::Observer for Silent {}
 
 /// Runs a process of desks until `supervisor` is asked to stop.
 ///

@@ -21,7 +21,7 @@ use crate::clock::{Clock, to_millis};
 use crate::contract::{ConversationId, MessagesDetected, ReplyOutcome, TurnId};
 use crate::saga::{
     Applied, Counts, Decided, Decision, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger, LedgerError,
-    OpenSaga, PendingCommand, Pruned, Receipt, Retention, StoryLine, Summary, Transition, Transitioned,
+    OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary, Terms, Transition, Transitioned,
 };
 
 /// The ledger of one machine. Several processes may open the same file.
@@ -43,12 +43,6 @@ impl SqliteLedger {
         Ok(Self { writer, readers, clock, daily_quota: i64::try_from(daily_quota).unwrap_or(i64::MAX) })
     }
 
-    /// Waits for what is being written and closes the file.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-    }
-
     /// Begins a transaction that may read and then write. A full disk makes SQLite end a transaction by itself, which
     /// the driver does not notice: it believes to be in one for ever. Such a connection is replaced.
     async fn begin(&self) -> sqlx::Result<sqlx::Transaction<'static, sqlx::Sqlite>> {
@@ -68,13 +62,8 @@ impl SqliteLedger {
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    async fn record_turns(
-        &self,
-        turns: &[MessagesDetected],
-        lease: &LeaseRequest,
-        finish_within: Duration,
-    ) -> Each<Receipt> {
-        record::record_turns(self, turns, lease, finish_within).await
+    async fn record_turns(&self, turns: &[MessagesDetected], terms: &Terms) -> Each<Receipt> {
+        record::record_turns(self, turns, terms).await
     }
     async fn transition(&self, transitions: &[Transition]) -> Each<Transitioned> {
         transitions::transition(self, transitions).await
@@ -117,5 +106,15 @@ impl Ledger for SqliteLedger {
     }
     async fn counts(&self) -> Result<Counts, LedgerError> {
         read::counts(self).await
+    }
+    fn pool(&self) -> PoolUse {
+        let both = [&self.writer, &self.readers];
+        let idle: usize = both.iter().map(|pool| pool.num_idle()).sum();
+        let (open, idle) = (both.iter().map(|pool| pool.size()).sum::<u32>(), u32::try_from(idle).unwrap_or(u32::MAX));
+        PoolUse { in_use: open.saturating_sub(idle), idle }
+    }
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
     }
 }

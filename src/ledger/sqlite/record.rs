@@ -1,56 +1,52 @@
 //! Recording turns.
 
-use std::time::Duration;
-
 use sqlx::SqliteConnection;
 
 use super::SqliteLedger;
 use super::outcomes;
 use super::rows::{Fault, Head, Stamp, advance, head, in_savepoint, tell, unavailable};
-use super::transitions::write_command;
+use super::transitions::{take_quota, write_command};
 use crate::clock::millis;
-use crate::contract::{Command, MessagesDetected, ReplyWithdraw};
+use crate::contract::{Command, MessagesDetected, Mode, ReplyWithdraw};
 use crate::saga::state::{Event, Phase, State};
-use crate::saga::{Each, LeaseRequest, LeaseToken, Receipt, Rejected};
+use crate::saga::{Each, Kept, LeaseToken, Receipt, Rejected, Taken, Terms};
 
-struct Terms<'a> {
-    lease: &'a LeaseRequest,
+/// The terms, in this ledger's time.
+struct Now<'a> {
+    terms: &'a Terms,
     lease_until: i64,
     deadline_at: i64,
     now: i64,
+    daily_quota: i64,
 }
 
-pub(super) async fn record_turns(
-    ledger: &SqliteLedger,
-    turns: &[MessagesDetected],
-    lease: &LeaseRequest,
-    finish_within: Duration,
-) -> Each<Receipt> {
+pub(super) async fn record_turns(ledger: &SqliteLedger, turns: &[MessagesDetected], terms: &Terms) -> Each<Receipt> {
     let now = ledger.now();
-    let terms = Terms {
-        lease,
-        lease_until: now.saturating_add(millis(lease.hold)),
-        deadline_at: now.saturating_add(millis(finish_within)),
+    let at = Now {
+        terms,
+        lease_until: now.saturating_add(millis(terms.lease.hold)),
+        deadline_at: now.saturating_add(millis(terms.finish_within)),
         now,
+        daily_quota: ledger.daily_quota,
     };
     let mut tx = ledger.begin().await.map_err(|error| unavailable(&error))?;
     let mut receipts = Vec::with_capacity(turns.len());
     for turn in turns {
-        receipts.push(in_savepoint!(tx, record(&mut tx, turn, &terms)));
+        receipts.push(in_savepoint!(tx, record(&mut tx, turn, &at)));
     }
     tx.commit().await.map_err(|error| unavailable(&error))?;
     Ok(receipts)
 }
 
-async fn record(tx: &mut SqliteConnection, turn: &MessagesDetected, terms: &Terms<'_>) -> Result<Receipt, Fault> {
+async fn record(tx: &mut SqliteConnection, turn: &MessagesDetected, at: &Now<'_>) -> Result<Receipt, Fault> {
     let body = serde_json::to_string(turn).map_err(|error| Fault::Bad(Rejected(error.to_string())))?;
     match head(tx, turn.turn).await? {
-        None => insert(tx, turn, &body, terms).await,
+        None => insert(tx, turn, &body, at).await,
         Some(known) if turn.revision <= known.revision => Ok(match known.state {
             State::Ended(_) => Receipt::Closed,
             State::Open(_) => Receipt::Known,
         }),
-        Some(known) => restart(tx, turn, &body, &known, terms).await,
+        Some(known) => restart(tx, turn, &body, &known, at).await,
     }
 }
 
@@ -58,7 +54,7 @@ async fn insert(
     tx: &mut SqliteConnection,
     turn: &MessagesDetected,
     body: &str,
-    terms: &Terms<'_>,
+    at: &Now<'_>,
 ) -> Result<Receipt, Fault> {
     sqlx::query(
         "insert into sagas (turn, revision, state, effect, journal, desktop, conversation, peer, body,
@@ -72,18 +68,40 @@ async fn insert(
     .bind(turn.conversation.id.to_string())
     .bind(&turn.conversation.peer)
     .bind(body)
-    .bind(&terms.lease.worker)
-    .bind(terms.lease_until)
-    .bind(terms.deadline_at)
-    .bind(terms.now)
-    .bind(terms.now)
+    .bind(&at.terms.lease.worker)
+    .bind(at.lease_until)
+    .bind(at.deadline_at)
+    .bind(at.now)
+    .bind(at.now)
     .execute(&mut *tx)
     .await?;
-    let stamp = Stamp::new(terms.now, &terms.lease.worker);
+    let stamp = Stamp::new(at.now, &at.terms.lease.worker);
     tell(tx, &stamp, turn.turn, turn.revision, "recorded", (None, State::START), "").await?;
     let saga = Head { turn: turn.turn, revision: turn.revision, state: State::START, lease: LeaseToken(1), body: None };
-    let state = outcomes::adopt_orphans(tx, &saga, terms.now).await?;
-    Ok(if state.effect().is_some() { Receipt::Closed } else { Receipt::New(saga.lease) })
+    let state = outcomes::adopt_orphans(tx, &saga, at.now).await?;
+    if state.effect().is_some() {
+        return Ok(Receipt::Closed);
+    }
+    let quota = keep_quota(tx, turn, &saga, at).await?;
+    Ok(Receipt::New(Taken { lease: saga.lease, quota }))
+}
+
+/// Keeps one reply of the day's quota for a turn that has just been recorded, where that was asked for.
+async fn keep_quota(
+    tx: &mut SqliteConnection,
+    turn: &MessagesDetected,
+    saga: &Head,
+    at: &Now<'_>,
+) -> Result<Kept, Fault> {
+    if !at.terms.reserve_quota || turn.mode == Mode::Off {
+        return Ok(Kept::NotAsked);
+    }
+    if !take_quota(tx, saga, at.now, at.daily_quota).await? {
+        return Ok(Kept::Exhausted);
+    }
+    let stamp = Stamp::new(at.now, &at.terms.lease.worker);
+    advance(tx, &stamp, saga, Event::QuotaReserved, "").await?;
+    Ok(Kept::Reserved)
 }
 
 async fn restart(
@@ -91,9 +109,9 @@ async fn restart(
     turn: &MessagesDetected,
     body: &str,
     known: &Head,
-    terms: &Terms<'_>,
+    at: &Now<'_>,
 ) -> Result<Receipt, Fault> {
-    let stamp = Stamp::new(terms.now, &terms.lease.worker);
+    let stamp = Stamp::new(at.now, &at.terms.lease.worker);
     let detail = format!("revision {} follows {}", turn.revision, known.revision);
     let Some(_) = advance(tx, &stamp, known, Event::RevisionRaised, &detail).await? else {
         return Ok(Receipt::Closed);
@@ -107,7 +125,7 @@ async fn restart(
             reason: "newer text has come in".to_owned(),
         });
         // Held by nobody: the next look at the outbox publishes it.
-        write_command(tx, &stamp, &withdraw, terms.now).await?;
+        write_command(tx, &stamp, &withdraw, at.now).await?;
     }
     let lease = LeaseToken(known.lease.0 + 1);
     sqlx::query(
@@ -119,11 +137,13 @@ async fn restart(
     .bind(&turn.conversation.peer)
     .bind(turn.desktop.as_str())
     .bind(i64::try_from(lease.0).unwrap_or(i64::MAX))
-    .bind(&terms.lease.worker)
-    .bind(terms.lease_until)
-    .bind(terms.deadline_at)
+    .bind(&at.terms.lease.worker)
+    .bind(at.lease_until)
+    .bind(at.deadline_at)
     .bind(known.turn.to_string())
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(Receipt::Newer(lease))
+    let saga = Head { turn: turn.turn, revision: turn.revision, state: State::START, lease, body: None };
+    let quota = keep_quota(tx, turn, &saga, at).await?;
+    Ok(Receipt::Newer(Taken { lease, quota }))
 }

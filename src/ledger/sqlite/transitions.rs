@@ -28,41 +28,38 @@ pub(super) async fn transition(ledger: &SqliteLedger, transitions: &[Transition]
 }
 
 async fn change(tx: &mut SqliteConnection, wanted: &Transition, now: i64, quota: i64) -> Result<Transitioned, Fault> {
-    let Some(saga) = head(tx, wanted.turn).await? else { return Ok(Transitioned::Lost) };
+    let Some(mut saga) = head(tx, wanted.turn).await? else { return Ok(Transitioned::Lost) };
     if let Some(done) = already_done(tx, wanted, &saga).await? {
         return Ok(done);
     }
-    if saga.revision != wanted.revision || saga.lease != wanted.lease {
+    if saga.revision != wanted.revision || saga.lease != wanted.lease || !wanted.is_legal_from(saga.state) {
         return Ok(Transitioned::Lost);
     }
-    let event = wanted.change.event();
-    if event == Event::QuotaReserved && saga.state == State::START && !take_quota(tx, &saga, now, quota).await? {
-        return Ok(Transitioned::QuotaExhausted);
-    }
-    let stamp = Stamp { id: wanted.id, now, who: &wanted.who };
-    let detail = match &wanted.change {
-        Change::StoreDraft(draft) => format!("by {}", draft.provider),
-        Change::Abandon { reason, .. } | Change::HandOver { reason } => reason.clone(),
-        Change::Withdraw { withdraw, .. } => withdraw.reason.clone(),
-        Change::ReserveQuota | Change::RequestApproval { .. } | Change::Issue { .. } => String::new(),
-    };
-    let Some(state) = advance(tx, &stamp, &saga, event, &detail).await? else { return Ok(Transitioned::Lost) };
     let (mut version, mut entry) = (None, None);
-    match &wanted.change {
-        Change::StoreDraft(draft) => version = Some(store_draft(tx, &saga, draft, now).await?),
-        Change::RequestApproval { lifetime } => rest(tx, &saga, now, *lifetime).await?,
-        Change::Issue { send, answer_within } => {
-            entry = Some(write_command(tx, &stamp, &Command::Send(send.clone()), now + PUBLISHER_HOLD_MS).await?);
-            rest(tx, &saga, now, *answer_within).await?;
+    for (index, change) in wanted.changes.iter().enumerate() {
+        // Only legal as the first of its transition, so that nothing has been written if there is none left.
+        if *change == Change::ReserveQuota && !take_quota(tx, &saga, now, quota).await? {
+            return Ok(Transitioned::QuotaExhausted);
         }
-        Change::Withdraw { withdraw, answer_within } => {
-            let command = Command::Withdraw(withdraw.clone());
-            entry = Some(write_command(tx, &stamp, &command, now + PUBLISHER_HOLD_MS).await?);
-            rest(tx, &saga, now, *answer_within).await?;
+        let stamp = Stamp { id: wanted.event_id(index), now, who: &wanted.who };
+        let advanced = advance(tx, &stamp, &saga, change.event(), &change.detail()).await?;
+        saga.state = advanced.ok_or_else(|| damaged("a state"))?;
+        match change {
+            Change::StoreDraft(draft) => version = Some(store_draft(tx, &saga, draft, now).await?),
+            Change::RequestApproval { lifetime } => rest(tx, &saga, now, *lifetime).await?,
+            Change::Issue { send, answer_within } => {
+                entry = Some(write_command(tx, &stamp, &Command::Send(send.clone()), now + PUBLISHER_HOLD_MS).await?);
+                rest(tx, &saga, now, *answer_within).await?;
+            }
+            Change::Withdraw { withdraw, answer_within } => {
+                let command = Command::Withdraw(withdraw.clone());
+                entry = Some(write_command(tx, &stamp, &command, now + PUBLISHER_HOLD_MS).await?);
+                rest(tx, &saga, now, *answer_within).await?;
+            }
+            Change::ReserveQuota | Change::Abandon { .. } | Change::HandOver { .. } => {}
         }
-        Change::ReserveQuota | Change::Abandon { .. } | Change::HandOver { .. } => {}
     }
-    Ok(Transitioned::Done { state, draft: version, entry })
+    Ok(Transitioned::Done { state: saga.state, draft: version, entry })
 }
 
 /// The answer to a transition whose commit the caller did not hear of.
@@ -71,14 +68,21 @@ async fn already_done(
     wanted: &Transition,
     saga: &Head,
 ) -> Result<Option<Transitioned>, Fault> {
-    let id = wanted.id.to_string();
-    let known: Option<i64> =
-        sqlx::query_scalar("select number from events where id = ?").bind(&id).fetch_optional(&mut *tx).await?;
+    let known: Option<i64> = sqlx::query_scalar("select number from events where id = ?")
+        .bind(wanted.id.to_string())
+        .fetch_optional(&mut *tx)
+        .await?;
     if known.is_none() {
         return Ok(None);
     }
-    let entry: Option<i64> =
-        sqlx::query_scalar("select entry from outbox where event = ?").bind(&id).fetch_optional(&mut *tx).await?;
+    let mut entry: Option<i64> = None;
+    for index in 0..wanted.changes.len() {
+        let written = sqlx::query_scalar("select entry from outbox where event = ?")
+            .bind(wanted.event_id(index).to_string())
+            .fetch_optional(&mut *tx)
+            .await?;
+        entry = written.or(entry);
+    }
     let stored = draft(tx, saga.turn, wanted.revision).await?;
     Ok(Some(Transitioned::Done {
         state: saga.state,
@@ -98,7 +102,7 @@ async fn rest(tx: &mut SqliteConnection, saga: &Head, now: i64, deadline: Durati
     Ok(())
 }
 
-async fn take_quota(tx: &mut SqliteConnection, saga: &Head, now: i64, quota: i64) -> Result<bool, Fault> {
+pub(super) async fn take_quota(tx: &mut SqliteConnection, saga: &Head, now: i64, quota: i64) -> Result<bool, Fault> {
     let day = now.div_euclid(DAY_MS);
     sqlx::query("insert into quota_days (day, taken) values (?, 0) on conflict do nothing")
         .bind(day)

@@ -57,7 +57,8 @@ fn generation(context: &Context) -> Vec<Finding> {
 
     use secrecy::SecretString;
 
-    use crate::generation::{SecretReference, Settings, build};
+    use crate::generation::{Settings, build};
+    use crate::settings::SecretReference;
 
     let settings: Settings = match context.layers.section("generation") {
         Ok(settings) => settings,
@@ -67,9 +68,9 @@ fn generation(context: &Context) -> Vec<Finding> {
     for (provider, reference) in settings.secrets() {
         let (place, key) = match &reference {
             SecretReference::Environment(name) => {
-                (format!("the environment variable {name}"), context.environment.get(name).map(str::to_owned))
+                (reference.to_string(), context.environment.get(name).map(str::to_owned))
             }
-            SecretReference::File(path) => (format!("the file {path}"), std::fs::read_to_string(path).ok()),
+            SecretReference::File(path) => (reference.to_string(), std::fs::read_to_string(path).ok()),
         };
         match key.filter(|key| !key.trim().is_empty()) {
             Some(key) => _ = keys.insert(provider, SecretString::from(key.trim().to_owned())),
@@ -92,4 +93,51 @@ fn generation(context: &Context) -> Vec<Finding> {
         findings.push(Finding::ok("generation", format!("the chain is {}", settings.chain.join(", "))));
     }
     findings
+}
+
+/// Whether the Redis of the settings can be used.
+#[cfg(feature = "worker")]
+pub(super) async fn limits(context: &Context) -> Vec<Finding> {
+    const CHECK: &str = "limits";
+    let settings: crate::limits::Settings = match context.layers.section("limits") {
+        Ok(settings) => settings,
+        // Told with the other sections.
+        Err(_) => return Vec::new(),
+    };
+    if settings.redis_url.is_empty() {
+        return vec![Finding::ok(CHECK, "rates and memory are kept in each worker")];
+    }
+    let password = match crate::roles::worker::redis_password(context, &settings) {
+        Ok(password) => password,
+        Err(problem) => return vec![Finding::of(CHECK, problem)],
+    };
+    match crate::limits::examine(&settings, password.as_ref()).await {
+        Ok(server) => vec![judge_redis(&server)],
+        Err(problem) => vec![Finding::of(CHECK, problem)],
+    }
+}
+
+/// A Redis that throws keys away when it is full lets rates begin anew, and loses track of text it was to forget.
+#[cfg(feature = "worker")]
+fn judge_redis(server: &crate::limits::Server) -> Finding {
+    let what = format!("Redis {} answers and runs scripts", server.version);
+    if server.eviction == "noeviction" || server.eviction.is_empty() {
+        return Finding::ok("limits", what);
+    }
+    let what = format!("{what}, and throws keys away when it is full ({})", server.eviction);
+    Finding::note("limits", what, "Set its maxmemory-policy to noeviction")
+}
+
+#[cfg(all(test, feature = "worker"))]
+mod tests {
+    use super::*;
+    use crate::limits::Server;
+    use crate::roles::doctor::State;
+
+    #[test]
+    fn a_redis_that_throws_keys_away_is_worth_a_note() {
+        let of = |eviction: &str| judge_redis(&Server { version: "7.0.15".into(), eviction: eviction.into() }).state;
+        assert_eq!(of("noeviction"), State::Ok);
+        assert_eq!(of("allkeys-lru"), State::Note);
+    }
 }
