@@ -1,6 +1,10 @@
 //! The chaos run in its short form, on servers of its own.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that panics has failed, and it says what came of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that panics has failed, and it says what came of it"
+)]
 
 use autoreply::testing;
 use autoreply_load_tests::chaos::{Scale, run};
@@ -25,9 +29,7 @@ async fn nothing_is_lost_or_sent_twice_while_everything_is_killed_stopped_and_wi
     })
     .await;
     services.remove().await.unwrap();
-    let kept = |ran: &dyn std::fmt::Debug| {
-        format!("{ran:?}; what the run left is kept in {}", run_directory.display())
-    };
+    let kept = |ran: &dyn std::fmt::Debug| format!("{ran:?}; what the run left is kept in {}", run_directory.display());
     let ran = match ran {
         Ok(ran) if ran.verdict.clean && ran.rested => ran,
         other => {
@@ -40,8 +42,10 @@ async fn nothing_is_lost_or_sent_twice_while_everything_is_killed_stopped_and_wi
     };
     println!("{}\n{}\nit took {} s", ran.verdict, ran.model_calls, ran.took.as_secs());
     let counts = &ran.verdict.counts;
-    assert!(counts.turns >= 200, "too few turns to prove anything: {}", counts.turns);
-    assert!(counts.replies >= counts.turns / 2, "most turns must be answered, or the run proves little");
+    // How many messages share a turn depends on how busy the machine is.
+    assert_eq!(counts.never_shown, 0, "every desk lives at the end");
+    assert!(counts.turns >= 3 * scale.conversations as usize, "too few turns to prove anything: {}", counts.turns);
+    assert!(counts.answered * 2 > counts.planned, "most messages must be answered, or the run proves little");
     assert_eq!(counts.broken["kill worker"], scale.worker_kills);
     assert_eq!(counts.broken["kill desks"], scale.desk_kills);
     for outage in ["break postgres (restarted)", "break redis (stopped)", "break kafka (disk wiped)"] {

@@ -10,8 +10,8 @@ use autoreply::clock::SystemClock;
 use autoreply::contract::codec::{Codec, Envelope, Source};
 use autoreply::contract::wire::{WireRecord, topic};
 use autoreply::contract::{
-    Authority, Command, Conversation, ConversationKind, DesktopId, Effect, JournalId, ReplyOutcome, ReplySend, Revision,
-    Timings, TurnId,
+    Authority, Command, Conversation, ConversationKind, DesktopId, Effect, JournalId, ReplyOutcome, ReplySend,
+    Revision, Timings, TurnId,
 };
 use autoreply::journal::{self, Journal};
 use autoreply::ledger::SqliteLedger;
@@ -66,7 +66,8 @@ async fn write_ledger(path: &Path, turn: TurnId, conversation: &Conversation) {
     .execute(&mut db)
     .await
     .unwrap();
-    let story = [("recorded", "recorded", ""), ("issued", "issued", ""), ("outcome", "ended(confirmed)", "confirmed: ok")];
+    let story =
+        [("recorded", "recorded", ""), ("issued", "issued", ""), ("outcome", "ended(confirmed)", "confirmed: ok")];
     for (number, (event, state_to, detail)) in story.into_iter().enumerate() {
         sqlx::query(
             "insert into events (id, turn, revision, at, who, event, state_to, detail) values (?, ?, 1, 0, 'w', ?, ?, ?)",
@@ -132,7 +133,8 @@ async fn the_topics_of_a_real_kafka_are_read_from_beginning_to_end() {
     let prefix = format!("check-{}", uuid::Uuid::new_v4().simple());
     let names = ["messages", "commands", "outcomes", "controls", "dead-letters"].map(|name| format!("{prefix}.{name}"));
     let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
-    let topics: Vec<NewTopic<'_>> = names.iter().map(|name| NewTopic::new(name, 3, TopicReplication::Fixed(1))).collect();
+    let topics: Vec<NewTopic<'_>> =
+        names.iter().map(|name| NewTopic::new(name, 3, TopicReplication::Fixed(1))).collect();
     admin.create_topics(&topics, &AdminOptions::new()).await.unwrap();
 
     let directory = tempfile::tempdir().unwrap();
@@ -148,7 +150,8 @@ async fn the_topics_of_a_real_kafka_are_read_from_beginning_to_end() {
         ..Places::default()
     };
     let desktop = DesktopId::try_from(DESK.to_owned()).unwrap();
-    let envelope = Envelope { source: Source::Worker("w".into()), time: jiff::Timestamp::UNIX_EPOCH, traceparent: None };
+    let envelope =
+        Envelope { source: Source::Worker("w".into()), time: jiff::Timestamp::UNIX_EPOCH, traceparent: None };
     let send = |text: String| {
         let command = Command::Send(ReplySend {
             turn,

@@ -2,7 +2,8 @@
 //!
 //! The pattern is Michael Nygard's ("Release It!", 2007), with two refinements. A result belongs to the epoch in
 //! which its call was let through, so a call that hung through an outage cannot change what was learnt since. And
-//! the half-open state is a time, not a flag: one probe a cool-down, so a probe that is dropped blocks nothing.
+//! while it is half-open there is one probe at a time and one a cool-down, counted from the probe's beginning; a
+//! probe that is dropped is handed back and blocks nothing.
 
 use std::time::Duration;
 
@@ -17,16 +18,24 @@ pub struct Limits {
     pub cool_down: Duration,
 }
 
-/// Leave to make one call; hand it back with the result.
+/// Leave to make one call; hand it back with the result, or as abandoned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permit {
     epoch: u64,
+    probe: bool,
+}
+
+impl Permit {
+    /// Whether the call shall find out if the provider is well again.
+    pub fn is_probe(self) -> bool {
+        self.probe
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Closed { failures: u32 },
-    Open { probe_at: Instant },
+    Open { probe_at: Instant, probing: bool },
 }
 
 /// The breaker of one provider.
@@ -48,14 +57,25 @@ impl Breaker {
     /// # Errors
     /// How long to leave the provider alone.
     pub fn ask(&mut self, now: Instant) -> Result<Permit, Duration> {
-        if let State::Open { probe_at } = self.state {
-            if now < probe_at {
-                return Err(probe_at - now);
-            }
-            // The probe's own result must count, that of an earlier call must not.
-            self.open_until(now + self.limits.cool_down);
+        if let Some(left) = self.rest(now) {
+            return Err(left);
         }
-        Ok(Permit { epoch: self.epoch })
+        if self.is_tripped() {
+            // The probe's own result must count, that of an earlier call must not.
+            self.epoch += 1;
+            self.state = State::Open { probe_at: now + self.limits.cool_down, probing: true };
+            return Ok(Permit { epoch: self.epoch, probe: true });
+        }
+        Ok(Permit { epoch: self.epoch, probe: false })
+    }
+
+    /// The call ended without a result: whoever asked has left.
+    pub fn abandoned(&mut self, permit: Permit) {
+        if let State::Open { probing, .. } = &mut self.state
+            && permit.epoch == self.epoch
+        {
+            *probing = false;
+        }
     }
 
     /// The call succeeded: the provider is well.
@@ -90,14 +110,29 @@ impl Breaker {
         }
     }
 
+    /// How long calls are kept away, if they are at `now`; nothing is left while a probe takes longer than its cool-down.
+    pub fn rest(&self, now: Instant) -> Option<Duration> {
+        match self.state {
+            State::Open { probe_at, probing } if probing || now < probe_at => {
+                Some(probe_at.saturating_duration_since(now))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether calls are kept away at `now`.
     pub fn is_open(&self, now: Instant) -> bool {
-        matches!(self.state, State::Open { probe_at } if now < probe_at)
+        self.rest(now).is_some()
+    }
+
+    /// Whether it has opened and no call has succeeded since.
+    pub fn is_tripped(&self) -> bool {
+        matches!(self.state, State::Open { .. })
     }
 
     fn open_until(&mut self, probe_at: Instant) {
         self.epoch += 1;
-        self.state = State::Open { probe_at };
+        self.state = State::Open { probe_at, probing: false };
     }
 }
 
@@ -139,9 +174,34 @@ mod tests {
         let now = Instant::now();
         let mut breaker = opened(now);
         let later = now + COOL;
-        assert!(breaker.ask(later).is_ok());
+        let probe = breaker.ask(later).unwrap();
+        assert!(probe.is_probe() && breaker.is_tripped());
+        breaker.abandoned(probe);
         assert!(breaker.ask(later).is_err());
         assert!(breaker.ask(later + COOL).is_ok());
+    }
+
+    #[test]
+    fn one_probe_at_a_time_however_long_it_takes() {
+        let now = Instant::now();
+        let mut breaker = opened(now);
+        let slow = breaker.ask(now + COOL).unwrap();
+        assert!(breaker.ask(now + COOL * 5).is_err() && breaker.is_open(now + COOL * 5));
+        breaker.failed(slow, now + COOL * 6);
+        assert!(breaker.ask(now + COOL * 6).is_err());
+        assert!(breaker.ask(now + COOL * 7).is_ok());
+    }
+
+    #[test]
+    fn a_call_that_was_abandoned_says_nothing() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(LIMITS);
+        for _ in 0..9 {
+            let permit = breaker.ask(now).unwrap();
+            assert!(!permit.is_probe());
+            breaker.abandoned(permit);
+        }
+        assert!(!breaker.is_tripped());
     }
 
     #[test]
@@ -191,7 +251,7 @@ mod tests {
                 if let Ok(permit) = breaker.ask(now) {
                     prop_assert!(last_probe.is_none_or(|last| now - last >= COOL));
                     last_probe = Some(now);
-                    if !drop_it { breaker.failed(permit, now) }
+                    if drop_it { breaker.abandoned(permit) } else { breaker.failed(permit, now) }
                 }
             }
         }

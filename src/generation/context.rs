@@ -3,7 +3,9 @@
 //! Every line between the fences is one JSON object, so chat text can neither end the fence nor pretend to be
 //! another line: it starts with `{`, and a line break inside it is escaped.
 
-use serde_json::json;
+use std::borrow::Cow;
+
+use serde::Serialize;
 
 use super::provider::display_name;
 use crate::contract::{ConversationKind, Direction};
@@ -106,10 +108,14 @@ pub fn build(request: &DraftRequest, instructions: &str, budget: usize) -> Vec<P
     let seen = take_newest(&seen, &mut room);
     let remembered = take_newest(&remembered, &mut room);
 
-    let lines: String = [remembered, seen, asked].concat().concat();
+    let lines = || [&remembered, &seen, &asked].into_iter().flatten();
+    let mut user = String::with_capacity(head.len() + lines().map(String::len).sum::<usize>() + tail.len());
+    user.push_str(&head);
+    lines().for_each(|line| user.push_str(line));
+    user.push_str(&tail);
     vec![
         PromptMessage { role: Role::System, content: instructions.to_owned() },
-        PromptMessage { role: Role::User, content: format!("{head}{lines}{tail}") },
+        PromptMessage { role: Role::User, content: user },
     ]
 }
 
@@ -120,13 +126,23 @@ struct Line<'a> {
     text: &'a str,
 }
 
+/// A line as it stands in the prompt; the fields in the order of their names.
+#[derive(Serialize)]
+struct Rendered<'a> {
+    from: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    part: &'a str,
+    text: &'a str,
+}
+
 impl Line<'_> {
     fn render(&self, text: &str) -> String {
-        let mut line = json!({ "part": self.part, "from": self.from, "text": text });
-        if let Some(name) = &self.name {
-            line["name"] = json!(name);
-        }
-        format!("{line}\n")
+        let line = Rendered { from: self.from, name: self.name.as_deref(), part: self.part, text };
+        // Strings always have a JSON form.
+        let mut rendered = serde_json::to_string(&line).unwrap_or_default();
+        rendered.push('\n');
+        rendered
     }
 }
 
@@ -167,11 +183,13 @@ fn cut_to(line: &Line<'_>, room: usize) -> String {
 
 /// The text without what a reader does not see: line separators become spaces, invisible tag characters (which can
 /// hide instructions from people but not from models) go.
-fn visible(text: &str) -> String {
-    text.chars()
-        .filter(|c| !matches!(*c, '\u{E0000}'..='\u{E007F}'))
-        .map(|c| if matches!(c, '\u{0085}' | '\u{2028}' | '\u{2029}') { ' ' } else { c })
-        .collect()
+fn visible(text: &str) -> Cow<'_, str> {
+    let is_tag = |c: char| matches!(c, '\u{E0000}'..='\u{E007F}');
+    let is_separator = |c: char| matches!(c, '\u{0085}' | '\u{2028}' | '\u{2029}');
+    if !text.contains(|c| is_tag(c) || is_separator(c)) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().filter(|c| !is_tag(*c)).map(|c| if is_separator(c) { ' ' } else { c }).collect())
 }
 
 #[cfg(test)]
@@ -237,7 +255,7 @@ mod tests {
             let newest = visible(texts[texts.len() - 1]);
             let shown = lines.last().unwrap()["text"].as_str().unwrap().to_owned();
             prop_assert!(shown == newest || newest.starts_with(shown.trim_end_matches('…')));
-            let all: Vec<String> = above.iter().map(String::as_str).chain(texts).map(visible).collect();
+            let all: Vec<String> = above.iter().map(String::as_str).chain(texts).map(|text| visible(text).into_owned()).collect();
             let shown: Vec<_> = lines.iter().map(|l| l["text"].as_str().unwrap().to_owned()).collect();
             if shown.len() > 1 {
                 prop_assert_eq!(&all[all.len() - shown.len()..], &shown[..]);

@@ -8,10 +8,14 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::breaker;
-use super::chain::{Chain, Link, Patience};
+use super::chain::{Chain, Patience};
+use super::link::Link;
+use super::observer::{Observer, Unobserved};
 use super::provider::acknowledge::{self, Acknowledge};
 use super::provider::canned::{self, Canned, DEFAULT_RULES, MAX_FILE_BYTES, Rules};
-use super::provider::chat_completions::{self, ChatCompletions};
+use super::provider::chat_completions::ChatCompletionsProtocol;
+use super::provider::cohere_chat::CohereChatProtocol;
+use super::provider::model::{self, Model, Protocol};
 use super::provider::{Provider, display_name};
 use super::validation::{self, Newlines};
 use crate::clock::Clock;
@@ -54,13 +58,16 @@ pub struct Settings {
 /// One provider's table.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "there are a handful of them in a process")]
 pub enum ProviderSettings {
     /// Rules in a file.
     Canned(canned::Settings),
     /// One fixed sentence.
     Acknowledge(acknowledge::Settings),
     /// A model behind the chat-completions protocol.
-    ChatCompletions(chat_completions::Settings),
+    ChatCompletions(model::Settings),
+    /// A model behind Cohere's chat protocol.
+    CohereChatV2(model::Settings),
 }
 
 pub(super) fn auto() -> Mode {
@@ -116,7 +123,7 @@ impl Settings {
     pub fn secrets(&self) -> BTreeMap<String, SecretReference> {
         self.used()
             .filter_map(|(name, provider)| {
-                let ProviderSettings::ChatCompletions(settings) = provider else { return None };
+                let settings = provider.model()?;
                 let reference = SecretReference::of(&settings.api_key_env, &settings.api_key_file)?;
                 Some((name.to_owned(), reference))
             })
@@ -156,7 +163,8 @@ impl ProviderSettings {
         match self {
             Self::Canned(_) => Ok(()),
             Self::Acknowledge(settings) => settings.check(place),
-            Self::ChatCompletions(settings) => settings.check(place),
+            Self::ChatCompletions(settings) => settings.check::<ChatCompletionsProtocol>(place),
+            Self::CohereChatV2(settings) => settings.check::<CohereChatProtocol>(place),
         }
     }
 
@@ -164,8 +172,20 @@ impl ProviderSettings {
         match self {
             Self::Canned(settings) => settings.ceiling,
             Self::Acknowledge(settings) => settings.ceiling,
-            Self::ChatCompletions(settings) => settings.ceiling,
+            Self::ChatCompletions(settings) | Self::CohereChatV2(settings) => settings.ceiling,
         }
+    }
+
+    fn model(&self) -> Option<&model::Settings> {
+        match self {
+            Self::ChatCompletions(settings) | Self::CohereChatV2(settings) => Some(settings),
+            Self::Canned(_) | Self::Acknowledge(_) => None,
+        }
+    }
+
+    /// The most calls at once; what answers from this process needs no limit.
+    fn max_in_flight(&self) -> usize {
+        self.model().map_or(usize::MAX, |settings| settings.max_in_flight)
     }
 }
 
@@ -177,6 +197,19 @@ pub fn build(
     settings: &Settings,
     secrets: &BTreeMap<String, SecretString>,
     clock: &Arc<dyn Clock>,
+) -> Result<Chain, Vec<Problem>> {
+    build_observed(settings, secrets, clock, &(Arc::new(Unobserved) as Arc<dyn Observer>))
+}
+
+/// The chain of `settings`, as [`build`] makes it, with somebody who is told what happens.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_observed(
+    settings: &Settings,
+    secrets: &BTreeMap<String, SecretString>,
+    clock: &Arc<dyn Clock>,
+    observer: &Arc<dyn Observer>,
 ) -> Result<Chain, Vec<Problem>> {
     settings.check().map_err(|problem| vec![problem])?;
     let (mut links, mut problems) = (Vec::new(), Vec::new());
@@ -196,7 +229,10 @@ pub fn build(
             continue;
         }
         match build_provider(name, provider, settings, key, clock) {
-            Ok(built) => links.push(Link::new(built, provider.ceiling(), limits)),
+            Ok(built) => {
+                let (ceiling, most) = (provider.ceiling(), provider.max_in_flight());
+                links.push(Link::new(built, ceiling, limits, most, Arc::clone(observer)));
+            }
             Err(more) => problems.extend(more),
         }
     }
@@ -226,12 +262,23 @@ fn build_provider(
             Box::new(Canned::new(name, rules, &settings.name, Arc::clone(clock)))
         }
         ProviderSettings::Acknowledge(acknowledge) => Box::new(Acknowledge::new(name, acknowledge, &settings.name)),
-        ProviderSettings::ChatCompletions(chat) => {
-            let instructions = settings.built_in_instructions();
-            let built = ChatCompletions::new(name, chat, key, instructions, &settings.facts, Arc::clone(clock));
-            Box::new(built.map_err(|problem| vec![problem])?)
+        ProviderSettings::ChatCompletions(model) => {
+            build_model::<ChatCompletionsProtocol>(name, model, settings, key, clock)?
         }
+        ProviderSettings::CohereChatV2(model) => build_model::<CohereChatProtocol>(name, model, settings, key, clock)?,
     })
+}
+
+fn build_model<P: Protocol>(
+    name: &str,
+    model: &model::Settings,
+    settings: &Settings,
+    key: Option<&SecretString>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Box<dyn Provider>, Vec<Problem>> {
+    let instructions = settings.built_in_instructions();
+    let built = Model::<P>::new(name, model, key, instructions, &settings.facts, Arc::clone(clock));
+    Ok(Box::new(built.map_err(|problem| vec![problem])?))
 }
 
 fn read_rules(file: &str) -> Result<Rules, Vec<Problem>> {
@@ -303,8 +350,15 @@ mod tests {
             .map(|line| line.replace("generation.", ""))
             .collect();
         let parsed = settings(&examples.join("\n")).unwrap();
-        let models = parsed.providers.values().filter(|p| matches!(p, ProviderSettings::ChatCompletions(_)));
-        assert_eq!(models.count(), 3, "Ollama, llama.cpp and a hosted one");
+        let models = parsed.providers.values().filter(|provider| provider.model().is_some());
+        assert_eq!(models.count(), 4, "Ollama, llama.cpp, a hosted one, and Cohere's");
+        let hosted = parsed.providers["hosted"].model().unwrap();
+        let bare = format!(
+            "base_url = '{}'\nmodel = '{}'\napi_key_env = 'OPENAI_API_KEY'\ntemperature = 0.3\n\
+                            price_input_per_million = 0.15\nprice_output_per_million = 0.6",
+            hosted.base_url, hosted.model
+        );
+        assert_eq!(*hosted, toml::from_str(&bare).unwrap(), "what the comments call defaults are the defaults");
         for (name, provider) in &parsed.providers {
             assert_eq!(provider.check(name), Ok(()));
         }
@@ -336,6 +390,18 @@ mod tests {
             (
                 "chain = ['m']\n[providers.m]\nkind = 'chat_completions'\nbase_url = 'http://localhost/v1'\nmodel = 'm'\napi_key_env = 'K'",
                 "key was not found",
+            ),
+            (
+                "chain = ['m']\n[providers.m]\nkind = 'cohere_chat_v2'\nbase_url = 'x'\nmodel = 'm'",
+                "https://api.cohere.com",
+            ),
+            (
+                "chain = ['m']\n[providers.m]\nkind = 'cohere_chat_v2'\nbase_url = 'http://localhost'\nmodel = 'm'\nmax_in_flight = 0",
+                "m.max_in_flight",
+            ),
+            (
+                "chain = ['m']\n[providers.m]\nkind = 'cohere_chat_v2'\nbase_url = 'http://localhost'\nmodel = 'm'\nprice_input_per_million = -1",
+                "m.price_input_per_million",
             ),
         ] {
             let told = problems(extra);

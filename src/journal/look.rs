@@ -213,17 +213,28 @@ impl Look<'_> {
         .bind(signed(seq))
         .fetch_all(&mut *tx)
         .await?;
+        // The one that reads most like the line, of equal ones the last; if none does, the first whose place it is. Where one
+        // reply was never shown and the next one is, its line must not be taken for the first one's.
+        let (mut by_text, mut by_place) = (None, None);
         for row in &rows {
             let command = CommandRow::from_row(row)?;
             let late = command.submitted_at.is_none_or(|at| self.now < at || elapsed(at, self.now) > LATE);
-            let by_place =
-                !message.history && message.cue == Cue::Own && (command.state == CommandState::Submitting || !late);
-            if by_place || is_close(&message.text, &command.send.text) {
-                self.claim(tx, &command, message, seq).await?;
-                return Ok(true);
+            if is_close(&message.text, &command.send.text) {
+                let likeness = similarity(&message.text, &command.send.text);
+                if by_text.as_ref().is_none_or(|(best, _)| likeness >= *best) {
+                    by_text = Some((likeness, command));
+                }
+            } else if by_place.is_none()
+                && !message.history
+                && message.cue == Cue::Own
+                && (command.state == CommandState::Submitting || !late)
+            {
+                by_place = Some(command);
             }
         }
-        Ok(false)
+        let Some(command) = by_text.map(|(_, command)| command).or(by_place) else { return Ok(false) };
+        self.claim(tx, &command, message, seq).await?;
+        Ok(true)
     }
 
     /// The line is the reply of this command; an unverifiable one is confirmed by it.

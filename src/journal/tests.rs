@@ -325,6 +325,26 @@ async fn a_late_line_confirms_what_was_unverifiable_and_is_told_again() {
 }
 
 #[tokio::test]
+async fn a_line_proves_the_reply_that_it_reads_like_and_no_earlier_one_that_was_never_shown() {
+    let mut desk = Desk::new(settings()).await;
+    desk.hear("one").await;
+    let never_shown = desk.publish().await.pop().unwrap();
+    desk.accept(desk.reply(&never_shown, "noted: parcel 17, invoice 4")).await;
+    desk.intent(&never_shown).await;
+    desk.submit(&never_shown).await;
+    desk.end(&never_shown, Effect::Failed).await;
+    assert_eq!(desk.effect(&never_shown).await, Some(Effect::Unverifiable));
+    desk.hear("two").await;
+    let shown = desk.publish().await.pop().unwrap();
+    desk.accept(desk.reply(&shown, "noted: parcel 18, invoice 4")).await;
+    assert!(passes(&desk.intent(&shown).await));
+    assert!(passes(&desk.submit(&shown).await));
+    desk.own("noted: parcel 18, invoice 4").await;
+    assert_eq!(desk.effect(&never_shown).await, Some(Effect::Unverifiable), "that line is not its");
+    assert!(desk.journal.own_line(shown.turn, shown.revision).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn own_text_is_never_answered_whatever_it_looks_like() {
     let mut desk = Desk::new(settings()).await;
     let turn = desk.queued("one").await;

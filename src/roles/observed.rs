@@ -3,10 +3,15 @@
 use crate::contract::Effect;
 use crate::telemetry::metrics::Outcome;
 
+#[cfg(feature = "worker")]
+mod providers;
+
 #[cfg(feature = "desktop")]
 pub use desk::Executed;
 #[cfg(feature = "worker")]
-pub use work::{SharedStore, Timed, ledger_counts};
+pub use providers::Providers;
+#[cfg(feature = "worker")]
+pub use work::{SharedStore, Timed, lag, ledger_counts};
 
 /// The label of an effect: telemetry knows no word of the contract, so that no id of it can become a label.
 pub fn outcome(effect: Effect) -> Outcome {
@@ -71,11 +76,13 @@ mod work {
     use async_trait::async_trait;
     use tokio::time::Instant;
 
+    use crate::contract::wire::topic;
     use crate::limits;
     use crate::saga::state::{Phase, State};
     use crate::saga::{Counts, Draft, DraftRequest, GenerationError, Generator};
+    use crate::stream::Lag;
     use crate::telemetry::Metrics;
-    use crate::telemetry::metrics::SagaState;
+    use crate::telemetry::metrics::{ConsumedTopic, SagaState};
 
     /// A generator whose time is taken.
     pub struct Timed<G> {
@@ -135,6 +142,18 @@ mod work {
                 counts.by_state.iter().find(|(state, _)| *state == State::Open(phase)).map_or(0, |(_, count)| *count);
             metrics.sagas_open.of(label).set(held as f64);
         }
+    }
+
+    /// Puts what a survey of the consumer found into the gauges: records together, seconds of the partition that waits
+    /// longest.
+    pub fn lag(metrics: &Metrics, lag: &Lag, now: jiff::Timestamp) {
+        for (name, label) in [(topic::MESSAGES, ConsumedTopic::Messages), (topic::OUTCOMES, ConsumedTopic::Outcomes)] {
+            let partitions = || lag.partitions.iter().filter(|partition| partition.topic == name);
+            metrics.lag_records.of(label).set(partitions().map(|partition| partition.records as f64).sum());
+            metrics.lag_seconds.of(label).set(partitions().map(|partition| partition.seconds(now)).fold(0.0, f64::max));
+        }
+        let more = lag.rebalances as f64 - metrics.rebalances.get();
+        metrics.rebalances.inc_by(more.max(0.0));
     }
 }
 

@@ -16,6 +16,7 @@ use crate::contract::codec::{Incoming, Source};
 use crate::contract::wire::topic;
 use crate::error::{Class, Classified as _, Problem};
 use crate::generation;
+use crate::generation::observer::Observer;
 use crate::ledger::{self, SqliteLedger};
 use crate::lifecycle::Supervisor;
 use crate::limits;
@@ -97,7 +98,10 @@ pub async fn start(
     let opened = open_limits(context, supervisor, metrics, clock).await?;
     let generation_settings: generation::Settings = context.layers.section("generation")?;
     let secrets = secrets(context, &generation_settings)?;
-    let chain = generation::build(&generation_settings, &secrets, clock).map_err(|problems| first(&problems))?;
+    let names = generation_settings.chain.iter().map(String::as_str);
+    let observer: Arc<dyn Observer> = Arc::new(super::observed::Providers::new(metrics.clone(), names));
+    let chain = generation::build_observed(&generation_settings, &secrets, clock, &observer)
+        .map_err(|problems| first(&problems))?;
     let (ledger, ledger_settings) = open_ledger(context, clock.clone()).await?;
 
     let name = format!("worker-{}", std::process::id());
@@ -115,6 +119,15 @@ pub async fn start(
     let consumer = connection
         .consumer(&stream_settings.worker_group, &[topic::MESSAGES, topic::OUTCOMES])
         .map_err(|error| stream_problem(&error))?;
+    let (mut lag, behind, watch) = (consumer.lag(), metrics.clone(), clock.clone());
+    let stop = supervisor.stop_token();
+    supervisor.spawn("the consumer's lag", async move {
+        while stop.run_until_cancelled(lag.changed()).await.is_some_and(|told| told.is_ok()) {
+            super::observed::lag(&behind, &lag.borrow_and_update(), watch.now());
+        }
+        stop.cancelled().await;
+        Ok::<(), std::convert::Infallible>(())
+    });
     let (stop, inbound) = (supervisor.stop_token(), Arc::new(Inbound::new(connection, metrics.clone())));
     let (consuming, counting) = (worker.clone(), metrics.clone());
     supervisor.spawn("the worker's consumer", async move {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::marker::PhantomData;
 
 use prometheus::{
-    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, Opts, Registry, TextEncoder,
+    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
 };
 
 /// A label with a fixed set of values.
@@ -35,6 +35,10 @@ macro_rules! label {
         }
     };
 }
+
+mod provider;
+
+pub use provider::{FallbackReason, PerProvider, PerProviderBy, ProviderErrorKind, RejectionReason, TokenDirection};
 
 label! {
     /// The states of a reply that has not ended.
@@ -96,6 +100,16 @@ label! {
     }
 }
 
+label! {
+    /// The topics that a group consumes.
+    ConsumedTopic = "topic" {
+        /// Turns.
+        Messages = "messages",
+        /// What became of them.
+        Outcomes = "outcomes",
+    }
+}
+
 /// A counter or gauge for each value of one label; all of them are there from the start, at zero.
 #[derive(Debug, Clone)]
 pub struct By<V, L> {
@@ -126,6 +140,8 @@ const FINE_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2
 trait Metric: Sized {
     /// What Prometheus calls its type.
     const KIND: &'static str;
+    /// Whether it also has the label `provider`, whose values come from the settings.
+    const BY_PROVIDER: bool = false;
     /// Its label and the label's values, if it has one.
     fn labels() -> Option<(&'static str, Vec<&'static str>)> {
         None
@@ -198,6 +214,8 @@ pub struct Row {
     pub kind: &'static str,
     /// Its help text: the doc comment.
     pub help: String,
+    /// Whether it has the label `provider`.
+    pub by_provider: bool,
     /// Its label with every value, if it has one.
     pub labels: Option<(&'static str, Vec<&'static str>)>,
 }
@@ -229,6 +247,7 @@ macro_rules! catalogue {
                     name: $name,
                     kind: <$type as Metric>::KIND,
                     help: help(&[$($help),+]),
+                    by_provider: <$type as Metric>::BY_PROVIDER,
                     labels: <$type as Metric>::labels(),
                 },)+]
             }
@@ -245,6 +264,22 @@ catalogue! {
     replies: By<CounterVec, Outcome> = "autoreply_replies_total";
     /// Time from the beginning of a draft to its reply or to the end of the provider chain.
     generation: Histogram = "autoreply_generation_seconds" [SECONDS];
+    /// Time of one call to a provider, until its end or until nobody waits for it any more.
+    provider_seconds: PerProvider<HistogramVec> = "autoreply_provider_seconds" [SECONDS];
+    /// Calls to a provider that are being made now.
+    provider_calls: PerProvider<GaugeVec> = "autoreply_provider_calls_open";
+    /// 1 while a provider is left alone after failures, else 0.
+    provider_breaker: PerProvider<GaugeVec> = "autoreply_provider_breaker_open";
+    /// Calls to a provider that failed, by kind.
+    provider_errors: PerProviderBy<ProviderErrorKind> = "autoreply_provider_errors_total";
+    /// Tokens that a provider counted, by direction.
+    provider_tokens: PerProviderBy<TokenDirection> = "autoreply_provider_tokens_total";
+    /// What these tokens cost by the prices of the settings, in the settings' currency.
+    provider_cost: PerProvider<CounterVec> = "autoreply_provider_cost_total";
+    /// Times a turn went on to the next provider, by reason.
+    provider_fallbacks: PerProviderBy<FallbackReason> = "autoreply_provider_fallbacks_total";
+    /// Replies of a provider that did not pass validation, by reason.
+    provider_rejections: PerProviderBy<RejectionReason> = "autoreply_provider_rejections_total";
     /// Replies that have not ended, by state.
     sagas_open: By<GaugeVec, SagaState> = "autoreply_sagas_open";
     /// Replies that the executor ended without pressing the submit key, by what became of them.
@@ -265,6 +300,12 @@ catalogue! {
     limits_fallbacks: Counter = "autoreply_limits_fallbacks_total";
     /// Records that could not be read and were put aside.
     dead_letters: Counter = "autoreply_dead_letters_total";
+    /// Records that stand in this worker's partitions and are not done.
+    lag_records: By<GaugeVec, ConsumedTopic> = "autoreply_consumer_lag_records";
+    /// Time for which the oldest record of this worker's partitions that is not done has been waiting.
+    lag_seconds: By<GaugeVec, ConsumedTopic> = "autoreply_consumer_lag_seconds";
+    /// Times the group gave this worker its partitions anew.
+    rebalances: Counter = "autoreply_consumer_rebalances_total";
     /// Always 1; the label says which version runs.
     build_info: By<GaugeVec, Build> = "autoreply_build_info";
 }
@@ -330,6 +371,7 @@ impl Metrics {
         let mut text = String::from(
             "# Metrics\n\nEvery metric of every role, at `/metrics`. Generated from `src/telemetry/metrics.rs`, where \
              the doc comments are the help texts;\na test holds this file equal to it. Units are base units.\n\n\
+             The values of `provider` are the names of the providers in the settings.\n\n\
              | name | kind | label | meaning |\n|---|---|---|---|\n",
         );
         for row in Self::catalogue() {
@@ -339,6 +381,8 @@ impl Metrics {
                 Some((name, values)) => format!("`{name}`: {}", values.join(", ")),
                 None => String::new(),
             };
+            let separator = if label.is_empty() { "" } else { "; " };
+            let label = if row.by_provider { format!("`provider`{separator}{label}") } else { label };
             let _ = writeln!(text, "| `{}` | {} | {label} | {} |", row.name, row.kind, row.help);
         }
         text
@@ -356,7 +400,7 @@ mod tests {
         let rows = Metrics::catalogue();
         let names: HashSet<_> = rows.iter().map(|row| row.name).collect();
         assert_eq!(names.len(), rows.len(), "names are unique");
-        for Row { name, kind, help, labels } in &rows {
+        for Row { name, kind, help, labels, .. } in &rows {
             assert!(help.len() > 10 && help.ends_with('.'), "{name} has no sentence of help");
             assert!(
                 name.strip_prefix("autoreply_")
@@ -365,7 +409,9 @@ mod tests {
             let fits = match *kind {
                 "counter" => name.ends_with("_total"),
                 "histogram" => name.ends_with("_seconds") || name.ends_with("_bytes"),
-                _ => ["_bytes", "_seconds", "_info", "_open", "_local"].iter().any(|unit| name.ends_with(unit)),
+                _ => ["_bytes", "_seconds", "_info", "_open", "_local", "_records"]
+                    .iter()
+                    .any(|unit| name.ends_with(unit)),
             };
             assert!(fits, "{name} is a {kind} without its unit");
             if let Some((_, values)) = labels {
@@ -380,6 +426,8 @@ mod tests {
         let metrics = Metrics::new();
         metrics.clone().replies.of(Outcome::Confirmed).inc();
         metrics.generation.observe(0.3);
+        metrics.introduce_providers(["p"]);
+        metrics.provider_tokens.of("p", TokenDirection::Output).inc_by(3.0);
         let text = metrics.with_process().render().unwrap();
         for row in Metrics::catalogue() {
             assert!(text.contains(&format!("# HELP {} {}\n", row.name, row.help)), "{}", row.name);
@@ -387,9 +435,13 @@ mod tests {
             for value in
                 row.labels.iter().flat_map(|(label, values)| values.iter().map(move |v| format!("{label}=\"{v}\"")))
             {
-                assert!(text.contains(&format!("{}{{{value}}}", row.name)), "{} {value}", row.name);
+                let shown = text.lines().any(|line| line.starts_with(row.name) && line.contains(&value));
+                assert!(shown, "{} {value}", row.name);
             }
+            let named = text.lines().any(|line| line.starts_with(row.name) && line.contains("provider=\"p\""));
+            assert_eq!(named, row.by_provider, "{}", row.name);
         }
+        assert!(text.contains("autoreply_provider_tokens_total{direction=\"output\",provider=\"p\"} 3\n"));
         assert!(text.contains("autoreply_replies_total{effect=\"confirmed\"} 1\n"));
         assert!(text.contains("autoreply_generation_seconds_bucket{le=\"0.5\"} 1\n"));
         assert!(text.contains("autoreply_generation_seconds_bucket{le=\"0.25\"} 0\n"));

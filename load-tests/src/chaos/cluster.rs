@@ -7,8 +7,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use autoreply::error::Problem;
+use autoreply::settings::Layers;
 use autoreply_rig::child::{Kin, tied};
 use rustix::process::{Pid, Signal, kill_process};
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::scale::Scale;
 use crate::model::{StubProcess, raw};
@@ -32,8 +36,7 @@ impl Programs {
     pub fn beside_this() -> Result<Self, Problem> {
         let here = std::env::current_exe().map_err(|error| disk(Path::new("this program"), &error))?;
         let directory = here.parent().unwrap_or(Path::new("."));
-        let directory =
-            if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
+        let directory = if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
         let find = |name: &str| {
             let path = directory.join(name);
             if path.exists() {
@@ -86,6 +89,8 @@ pub struct Cluster {
     scale: Scale,
     /// The ledger's place, as the checker and the settings spell it.
     ledger: String,
+    /// What topics and keys in Redis begin with, and the name of the workers' group: several runs may share servers.
+    prefix: String,
     stub: StubProcess,
     workers: Vec<Slot>,
     desks: Vec<Slot>,
@@ -107,13 +112,15 @@ impl Cluster {
             std::fs::create_dir_all(&path).map_err(|error| disk(&path, &error))?;
         }
         let stub = StubProcess::spawn(&programs.stub, &scale.script()).map_err(|error| disk(&programs.stub, &error))?;
+        let prefix = format!("chaos-{}", uuid::Uuid::new_v4().simple());
         // The storm's worker is one more.
         let listens = (0..=scale.workers).map(|_| free_address()).collect::<std::io::Result<Vec<_>>>();
         let cluster = Self {
             directory: directory.to_owned(),
             programs,
             scale: scale.clone(),
-            ledger: directory.join("data/ledger.sqlite").display().to_string(),
+            ledger: ledger_place(directory, addresses, &prefix).await?,
+            prefix,
             stub,
             workers: (0..=scale.workers).map(|number| Slot::new(format!("worker-{number}"))).collect(),
             desks: (0..scale.desk_processes).map(|number| Slot::new(format!("desks-{number}"))).collect(),
@@ -128,6 +135,11 @@ impl Cluster {
     /// The ledger, as the checker wants it named.
     pub fn ledger(&self) -> &str {
         &self.ledger
+    }
+
+    /// What the names of its topics begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Kafka's addresses.
@@ -211,6 +223,26 @@ impl Cluster {
         slots.filter(|slot| slot.kin.is_some()).filter_map(|slot| ended(slot).then(|| slot.name.clone())).collect()
     }
 
+    /// Starts processes again that ended by themselves, as a supervisor does (one that is started while its server is
+    /// away may give up), and gives their names.
+    ///
+    /// # Errors
+    /// One cannot be started.
+    pub fn restart_fallen(&mut self) -> Result<Vec<String>, Problem> {
+        let fallen = self.fallen();
+        for number in 0..self.workers.len() {
+            if fallen.contains(&self.workers[number].name) {
+                self.start_worker(number, None)?;
+            }
+        }
+        for number in 0..self.desks.len() {
+            if fallen.contains(&self.desks[number].name) {
+                self.start_desks(number, None)?;
+            }
+        }
+        Ok(fallen)
+    }
+
     /// Whether every process of desks looks at all of its windows.
     pub fn desks_watch(&self) -> bool {
         let ready = self.directory.join(sim::READY_DIRECTORY);
@@ -273,13 +305,15 @@ impl Cluster {
             replies_per_minute = 60000
             burst = 60000
             [saga]
-            reply_deadline_ms = 8000
+            reply_deadline_ms = 6000
             lease_ms = 12000
             recovery_poll_ms = 500
             finish_within_ms = 60000
             outcome_grace_ms = 5000
             [generation]
             chain = ["main", "spare"]
+            max_chars = 4000
+            max_bytes = 4000
             retry_initial_ms = 50
             retry_max_ms = 500
             breaker_cool_down_ms = 2000
@@ -292,9 +326,13 @@ impl Cluster {
         // The worker holds its own against what desks have.
         set(&mut settings, "journal", "command_ttl_ms", (ttl * 1000) as i64);
         set(&mut settings, "stream", "brokers", self.brokers());
-        set(&mut settings, "ledger", "path", self.ledger.clone());
+        set(&mut settings, "stream", "topic_prefix", self.prefix.clone());
+        set(&mut settings, "stream", "worker_group", self.prefix.clone());
+        let key = if self.ledger.starts_with("postgres") { "url" } else { "path" };
+        set(&mut settings, "ledger", key, self.ledger.clone());
         set(&mut settings, "ledger", "daily_quota", 100_000_000_i64);
         set(&mut settings, "limits", "redis_url", self.addresses.redis.clone().unwrap_or_default());
+        set(&mut settings, "limits", "redis_prefix", self.prefix.clone());
         set(&mut settings, "control", "listen", listen.to_owned());
         set(&mut settings, "control", "socket", data.join(format!("{name}.sock")).display().to_string());
         let providers = toml::Table::from_iter(["main", "spare"].map(|name| (name.to_owned(), model(name).into())));
@@ -306,13 +344,15 @@ impl Cluster {
         let ttl = (self.scale.command_ttl_seconds * 1000) as i64;
         let mut settings = toml::Table::new();
         set(&mut settings, "journal", "command_ttl_ms", ttl);
+        // A frozen turn whose reply never comes gives way to the next one after this.
+        set(&mut settings, "journal", "detection_ttl_ms", 2 * ttl);
         set(&mut settings, "journal", "acknowledge_within_ms", 3000);
         sim::Config {
             name: name.to_owned(),
             directory: self.directory.clone(),
             kind: sim::DeskKind::default(),
             brokers: self.brokers(),
-            topic_prefix: "autoreply".to_owned(),
+            topic_prefix: self.prefix.clone(),
             seed: self.scale.seed,
             typing_ms: 20,
             look_ms: 10,
@@ -321,6 +361,28 @@ impl Cluster {
             settings,
         }
     }
+}
+
+/// A new database in Postgres, if this build's ledger can live there; else a SQLite file that all workers share.
+async fn ledger_place(directory: &Path, addresses: &Addresses, name: &str) -> Result<String, Problem> {
+    let known: toml::Table = Layers::load(None, [])?.section("ledger")?;
+    let Some(server) = addresses.postgres.as_deref().filter(|_| known.contains_key("url")) else {
+        return Ok(directory.join("data/ledger.sqlite").display().to_string());
+    };
+    let make = async {
+        let mut connection = PgConnection::connect(server).await?;
+        sqlx::query(AssertSqlSafe(format!("create database \"{name}\""))).execute(&mut connection).await?;
+        connection.close().await
+    };
+    make.await.map_err(|error| {
+        Problem::new(
+            format!("no database can be made ({error})"),
+            "Postgres",
+            "Give its role the right to make databases",
+        )
+    })?;
+    let (base, _) = server.rsplit_once('/').unwrap_or((server, ""));
+    Ok(format!("{base}/{name}"))
 }
 
 /// Makes the topics that are not there, as an operator does: `autoreply topics apply`.
@@ -336,7 +398,11 @@ pub async fn apply_topics(programs: &Programs, directory: &Path) -> Result<(), P
         return Ok(());
     }
     let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
-    Err(Problem::new(format!("the topics cannot be made: {said}"), config.display().to_string(), "See the brokers' logs"))
+    Err(Problem::new(
+        format!("the topics cannot be made: {said}"),
+        config.display().to_string(),
+        "See the brokers' logs",
+    ))
 }
 
 fn set(table: &mut toml::Table, section: &str, key: &str, value: impl Into<toml::Value>) {
@@ -346,7 +412,12 @@ fn set(table: &mut toml::Table, section: &str, key: &str, value: impl Into<toml:
     }
 }
 
-fn start(slot: &mut Slot, mut command: std::process::Command, directory: &Path, point: Option<&str>) -> Result<(), Problem> {
+fn start(
+    slot: &mut Slot,
+    mut command: std::process::Command,
+    directory: &Path,
+    point: Option<&str>,
+) -> Result<(), Problem> {
     slot.starts += 1;
     command.stdin(Stdio::null()).env_remove("AUTOREPLY_FAILPOINT");
     if let Some(point) = point {
@@ -368,5 +439,9 @@ fn free_address() -> std::io::Result<String> {
 }
 
 pub(super) fn disk(path: &Path, error: &std::io::Error) -> Problem {
-    Problem::new(format!("it cannot be read or written ({error})"), path.display().to_string(), "Free room, check permissions")
+    Problem::new(
+        format!("it cannot be read or written ({error})"),
+        path.display().to_string(),
+        "Free room, check permissions",
+    )
 }

@@ -7,6 +7,6 @@ pub mod run;
 pub mod scale;
 pub mod schedule;
 
-pub use cluster::{Cluster, Programs};
+pub use cluster::{Cluster, Programs, apply_topics};
 pub use run::{Ran, run};
 pub use scale::Scale;

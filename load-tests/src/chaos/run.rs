@@ -60,7 +60,7 @@ pub async fn run(directory: &Path, scale: &Scale, services: &Services, watch: Wa
     write_plan(directory, scale)?;
     disturb(&mut cluster, services, (directory, scale), &faults, watch).await?;
     watch(1.0, "coming to rest");
-    let rested = rest(directory, &mut cluster, Duration::from_secs(scale.rest_seconds)).await?;
+    let rested = rest(directory, &mut cluster, &faults, Duration::from_secs(scale.rest_seconds)).await?;
     cluster.dump_metrics().await;
     let model_calls = cluster.model_calls().await.map_err(|error| disk(directory, &error))?;
     cluster.end_all();
@@ -150,6 +150,7 @@ async fn disturb(
             let at = Duration::from_millis(step.at_ms);
             while let Some(left) = at.checked_sub(begun.elapsed()) {
                 watch(begun.elapsed().as_secs_f64() / scale.seconds as f64, "");
+                supervise(cluster, faults)?;
                 sleep(left.min(Duration::from_millis(500))).await;
             }
             while let Ok(done) = news.try_recv() {
@@ -254,20 +255,26 @@ async fn flush(redis: &str) -> Result<(), Problem> {
     tokio::io::AsyncReadExt::read_exact(&mut stream, &mut answer).await.map(drop).map_err(fault)
 }
 
+/// Starts what ended by itself, and writes that down.
+fn supervise(cluster: &mut Cluster, faults: &Faults) -> Result<(), Problem> {
+    cluster.restart_fallen()?.iter().try_for_each(|name| faults.tell(&format!("fell {name}")))
+}
+
 /// Waits until everything that was planned is shown and nothing is open in the ledger and the journals, twice in a
-/// row. Processes that ended by themselves are told as errors: nobody killed them.
+/// row; `false` if that does not come within `patience`.
 ///
 /// # Errors
-/// A process ended by itself, or the ledger cannot be read.
-pub async fn rest(directory: &Path, cluster: &mut Cluster, patience: Duration) -> Result<bool, Problem> {
+/// A process cannot be started again.
+pub async fn rest(
+    directory: &Path,
+    cluster: &mut Cluster,
+    faults: &Faults,
+    patience: Duration,
+) -> Result<bool, Problem> {
     let begun = Instant::now();
     let mut quiet = 0;
     while begun.elapsed() < patience {
-        let fallen = cluster.fallen();
-        if !fallen.is_empty() {
-            let place = cluster.logs().display().to_string();
-            return Err(Problem::new(format!("ended by themselves: {fallen:?}"), place, "See their logs"));
-        }
+        supervise(cluster, faults)?;
         quiet = if is_at_rest(directory, cluster).await { quiet + 1 } else { 0 };
         if quiet == 2 {
             return Ok(true);
@@ -300,7 +307,7 @@ pub async fn judged(directory: &Path, cluster: &Cluster, allowed: &Allowed) -> R
         run: directory.to_owned(),
         ledger: cluster.ledger().to_owned(),
         brokers: Some(cluster.brokers()),
-        topic_prefix: "autoreply".to_owned(),
+        topic_prefix: cluster.prefix().to_owned(),
         journals: cluster.journals(),
         logs: vec![cluster.logs()],
     };

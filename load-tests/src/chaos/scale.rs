@@ -46,9 +46,7 @@ pub struct Scale {
 impl Scale {
     /// The run that the promises were made for.
     pub fn full() -> Self {
-        use Outage::{
-            BrokerKilled, KafkaWiped, PostgresRestarted, PostgresStopped, RedisFlushed, RedisStopped, Storm,
-        };
+        use Outage::{BrokerKilled, KafkaWiped, PostgresRestarted, PostgresStopped, RedisFlushed, RedisStopped, Storm};
         Self {
             seed: 2_026,
             messages: 125_000,
@@ -86,7 +84,7 @@ impl Scale {
             desk_processes: 5,
             workers: 2,
             brokers: 1,
-            seconds: 45,
+            seconds: 60,
             worker_kills: 4,
             desk_kills: 4,
             outages: vec![Outage::PostgresRestarted, Outage::RedisStopped, Outage::KafkaWiped],

@@ -162,10 +162,9 @@ fn saga_fault(index: &Index<'_>, saga: &Saga, rows: &[&Quota]) -> Option<String>
     }
     // A reply that was sent although its revision had been overtaken, or its end told before the proof: what was
     // released by then stays released.
-    let was_settled = index
-        .story(&saga.turn)
-        .iter()
-        .any(|event| event.event == "revision_raised" || (effect_of(event).is_some_and(|effect| !may_have_sent(effect))));
+    let was_settled = index.story(&saga.turn).iter().any(|event| {
+        event.event == "revision_raised" || (effect_of(event).is_some_and(|effect| !may_have_sent(effect)))
+    });
     (!(was_settled && has("released"))).then(|| "its reply was sent and no quota is used for it".to_owned())
 }
 
@@ -195,7 +194,7 @@ pub(super) fn open(index: &Index<'_>) -> Vec<String> {
     }
     for journal in &index.facts.journals {
         let told = |what: &str, turn: &String| format!("the journal of {}: turn {turn} {what}", journal.desktop);
-        offenders.extend(journal.open.iter().map(|turn| told("has no effect", turn)));
+        offenders.extend(journal.open.iter().map(|turn| told("has no effect and is not acknowledged", turn)));
         offenders.extend(journal.unacknowledged.iter().map(|turn| told("is not acknowledged", turn)));
     }
     offenders
@@ -215,8 +214,13 @@ pub(super) fn dead_letters(index: &Index<'_>) -> Vec<String> {
 /// Records of topics that the ledger does not know: nothing may be published before it is in the ledger, and nothing
 /// that was published may be missing there.
 pub(super) fn records(index: &Index<'_>) -> Vec<String> {
-    let mut offenders: Vec<String> =
-        index.facts.ledger.orphans.iter().map(|turn| format!("an outcome waits for turn {turn}, which never came")).collect();
+    let mut offenders: Vec<String> = index
+        .facts
+        .ledger
+        .orphans
+        .iter()
+        .map(|turn| format!("an outcome waits for turn {turn}, which never came"))
+        .collect();
     let Some(topics) = &index.facts.topics else { return offenders };
     offenders.extend(topics.unreadable.iter().cloned());
     let mut told = HashSet::new();
@@ -240,7 +244,8 @@ pub(super) fn records(index: &Index<'_>) -> Vec<String> {
         .collect();
     for send in &topics.sends {
         if !drafts.contains(&(send.turn.as_str(), send.revision, send.text.as_str())) {
-            offenders.push(format!("a reply to turn {}/{} was published that is no draft of it", send.turn, send.revision));
+            offenders
+                .push(format!("a reply to turn {}/{} was published that is no draft of it", send.turn, send.revision));
         }
     }
     offenders

@@ -166,7 +166,11 @@ impl<'a> Index<'a> {
         }
         Counts {
             planned: facts.planned.len(),
-            never_shown: facts.planned.iter().filter(|message| !self.shown.contains_key(message.token.as_str())).count(),
+            never_shown: facts
+                .planned
+                .iter()
+                .filter(|message| !self.shown.contains_key(message.token.as_str()))
+                .count(),
             answered: self.named.len(),
             reasoned: 0,
             history: 0,

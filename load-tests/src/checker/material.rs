@@ -182,7 +182,7 @@ pub struct Outcome {
 pub struct Journal {
     /// The desktop.
     pub desktop: String,
-    /// Turns without an effect.
+    /// Turns without an effect that the ledger has not acknowledged either.
     pub open: Vec<String>,
     /// Turns with an effect that the ledger has not acknowledged, and outcomes likewise.
     pub unacknowledged: Vec<String>,

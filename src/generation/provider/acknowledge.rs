@@ -13,8 +13,8 @@ use crate::contract::{ConversationId, Direction, Mode, TurnId};
 use crate::error::Problem;
 use crate::saga::DraftRequest;
 
-/// The most conversations that are kept in mind; the ones heard of least recently go first.
-const MAX_CONVERSATIONS: usize = 10_000;
+/// The most conversations that are kept in mind; then the half heard of least recently goes.
+const MAX_CONVERSATIONS: usize = 100_000;
 
 /// `[generation.providers.NAME]` with `kind = "acknowledge"`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -77,16 +77,20 @@ impl Acknowledge {
             return before.turn == request.turn;
         }
         if said.len() >= MAX_CONVERSATIONS {
-            said.retain(|_, before| now.saturating_duration_since(before.asked_last) < self.window);
-        }
-        if said.len() >= MAX_CONVERSATIONS
-            && let Some(oldest) = said.iter().min_by_key(|(_, before)| before.asked_last).map(|(id, _)| *id)
-        {
-            said.remove(&oldest);
+            forget_older_half(&mut said);
         }
         said.insert(request.conversation.id, Said { turn: request.turn, asked_last: now });
         true
     }
+}
+
+/// Half at once: in an outage every turn comes here, and none may pay for a search through all.
+fn forget_older_half(said: &mut HashMap<ConversationId, Said>) {
+    let mut times: Vec<Instant> = said.values().map(|before| before.asked_last).collect();
+    let middle = times.len() / 2;
+    let (_, median, _) = times.select_nth_unstable(middle);
+    let median = *median;
+    said.retain(|_, before| before.asked_last > median);
 }
 
 /// Whether the last thing this side said, as far as the screen shows, is already this sentence. It holds across a
@@ -115,7 +119,7 @@ impl Provider for Acknowledge {
         if stands_on_screen(request, &text) || !self.may_say(request, Instant::now()) {
             return Err(ProviderError::Declined("this conversation has its acknowledgement already".into()));
         }
-        Ok(Reply { text })
+        Ok(Reply::free(text))
     }
 }
 
@@ -136,7 +140,7 @@ mod tests {
         let (first, second) = (request(&["a"]), request(&["b"]));
         let deadline = Instant::now() + Duration::from_secs(1);
         let reply = provider.generate(&first, deadline).await;
-        assert_eq!(reply, Ok(Reply { text: "Thanks bob, Ann will answer.".into() }));
+        assert_eq!(reply, Ok(Reply::free("Thanks bob, Ann will answer.".into())));
         assert_eq!(provider.generate(&first, deadline).await, reply);
         assert!(matches!(provider.generate(&second, deadline).await, Err(ProviderError::Declined(_))));
     }
@@ -162,13 +166,16 @@ mod tests {
     }
 
     #[test]
-    fn it_forgets_rather_than_grow() {
+    fn it_forgets_the_older_half_rather_than_grow() {
         let (provider, now) = (provider(3600), Instant::now());
-        for number in 0..MAX_CONVERSATIONS + 5 {
-            let mut request = request(&["x"]);
-            request.conversation.id = ConversationId::derive("irc", "ann", &number.to_string());
-            assert!(provider.may_say(&request, now + Duration::from_millis(number as u64)));
-        }
-        assert_eq!(provider.said.lock().unwrap().len(), MAX_CONVERSATIONS);
+        let ask = |asked: &mut DraftRequest, number: usize| {
+            asked.conversation.id = ConversationId::derive("irc", "ann", &number.to_string());
+            provider.may_say(asked, now + Duration::from_millis(number as u64))
+        };
+        let mut first = request(&["x"]);
+        assert!((0..=MAX_CONVERSATIONS).all(|number| ask(&mut first, number)));
+        let held = provider.said.lock().unwrap().len();
+        assert!((MAX_CONVERSATIONS / 3..=MAX_CONVERSATIONS / 2 + 1).contains(&held), "{held}");
+        assert!(!ask(&mut request(&["y"]), MAX_CONVERSATIONS - 1), "the newer ones are kept in mind");
     }
 }

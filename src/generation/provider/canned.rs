@@ -310,7 +310,7 @@ impl Provider for Canned {
             .rules
             .answer(messages, self.clock.now())
             .ok_or_else(|| ProviderError::Declined("no rule fits".into()))?;
-        Ok(Reply { text: fill(answer, &self.person, &request.conversation) })
+        Ok(Reply::free(fill(answer, &self.person, &request.conversation)))
     }
 }
 

@@ -3,6 +3,9 @@
 pub mod acknowledge;
 pub mod canned;
 pub mod chat_completions;
+pub mod cohere_chat;
+mod http;
+pub mod model;
 mod office_hours;
 
 use std::time::Duration;
@@ -10,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use self::model::Usage;
 use crate::contract::Conversation;
 use crate::error::{Class, Classified};
 use crate::saga::DraftRequest;
@@ -19,6 +23,15 @@ use crate::saga::DraftRequest;
 pub struct Reply {
     /// The text as it came.
     pub text: String,
+    /// What it took, if a server counted.
+    pub usage: Option<Usage>,
+}
+
+impl Reply {
+    /// A reply that took nothing.
+    pub fn free(text: String) -> Self {
+        Self { text, usage: None }
+    }
 }
 
 /// Who wrote a provider's answers; what a model wrote is checked for more.
@@ -91,6 +104,11 @@ pub trait Provider: Send + Sync + 'static {
     /// Its own instructions, which must not turn up in a reply.
     fn instructions(&self) -> Option<&str> {
         None
+    }
+
+    /// What this many tokens cost, in the currency of the settings.
+    fn cost(&self, _usage: Usage) -> f64 {
+        0.0
     }
 
     /// An answer to `request` before `deadline`. It makes one attempt; trying again is the chain's.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, RedisError, Script, ScriptInvocation};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,10 @@ use crate::retry::{self, Schedule};
 
 /// The first wait before a lost Redis is tried again.
 const RETRY_INITIAL: Duration = Duration::from_millis(50);
+
+/// Calls on their way at once. Thousands that come in one moment would wait for each other longer than for an answer,
+/// and Redis would look as if it were away.
+const IN_FLIGHT: usize = 64;
 
 /// Redis did not answer, or is known to be away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +62,7 @@ pub struct Link {
     prefix: String,
     probe: Script,
     state: watch::Sender<State>,
+    turns: Semaphore,
     lost: Notify,
     observer: Arc<dyn Observer>,
 }
@@ -96,6 +101,7 @@ impl Link {
             prefix: settings.redis_prefix.clone(),
             probe: Script::new(include_str!("rate.lua")),
             state: watch::Sender::default(),
+            turns: Semaphore::new(IN_FLIGHT),
             lost: Notify::new(),
             observer,
         })
@@ -129,6 +135,11 @@ impl Link {
     }
 
     async fn once<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Failed> {
+        if self.state.borrow().connection.is_none() {
+            return Err(Failed::Away);
+        }
+        // The wait for one's turn is not Redis's time. If it goes away meanwhile, all who wait are told at once.
+        let _turn = self.turns.acquire().await.map_err(|_| Failed::Away)?;
         let State { generation, connection } = self.state.borrow().clone();
         let mut connection = connection.ok_or(Failed::Away)?;
         match timeout(self.answer_within, call.invoke_async(&mut connection)).await {

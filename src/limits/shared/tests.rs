@@ -256,6 +256,28 @@ async fn hung_it_costs_one_timeout() {
 }
 
 #[tokio::test]
+async fn thousands_at_once_are_no_outage_and_an_outage_is_told_to_all_at_once() {
+    let Some(redis) = Redis::start("thousands_at_once", &[]) else { return };
+    let patient = settings(&redis.url(), "t");
+    let fixture = fixture(&Settings { redis_probe_ms: 60_000, ..patient }, None).await;
+    let ask_all = || {
+        let asked = (0..5000).map(|n| {
+            let limits = fixture.limits.clone();
+            async move { limits.admit(conversation(&n.to_string())).await.unwrap() }
+        });
+        futures::future::join_all(asked)
+    };
+    assert!(ask_all().await.iter().all(|answer| *answer == Admission::Admitted));
+    assert_eq!(fixture.told.counts(), (0, 1, 0));
+    redis.freeze();
+    ask_all().await;
+    let (away, back, fallbacks) = fixture.told.counts();
+    assert_eq!((away, back, fallbacks), (1, 1, 5000), "one timeout for all of them");
+    redis.thaw();
+    fixture.told.back(2).await;
+}
+
+#[tokio::test]
 async fn flushed_it_goes_on() {
     let Some(redis) = Redis::start("flushed_it_goes_on", &[]) else { return };
     let fixture = fixture(&settings(&redis.url(), "t"), None).await;

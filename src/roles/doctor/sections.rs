@@ -99,11 +99,11 @@ fn generation(context: &Context) -> Vec<Finding> {
 #[cfg(feature = "worker")]
 pub(super) async fn limits(context: &Context) -> Vec<Finding> {
     const CHECK: &str = "limits";
-    let settings: crate::limits::Settings = match context.layers.section("limits") {
-        Ok(settings) => settings,
-        // Told with the other sections.
-        Err(_) => return Vec::new(),
-    };
+    // One that does not fit is told with the other sections.
+    let Ok(settings) = context.layers.section::<crate::limits::Settings>("limits") else { return Vec::new() };
+    if settings.check().is_err() {
+        return Vec::new();
+    }
     if settings.redis_url.is_empty() {
         return vec![Finding::ok(CHECK, "rates and memory are kept in each worker")];
     }

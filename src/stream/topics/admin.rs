@@ -1,14 +1,14 @@
 //! Asks a real Kafka what topics it has, and carries plans out.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rdkafka::ClientContext;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
     TopicReplication,
 };
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, KafkaResult};
 
 use super::plan::{Change, Cluster, Found, Plan, plan};
@@ -22,7 +22,17 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LOOKS: u32 = 50;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
-type Admin = AdminClient<DefaultClientContext>;
+type Admin = AdminClient<Heard>;
+
+/// Keeps what the client says of itself: a request that times out does not tell that a password was refused.
+#[derive(Default)]
+struct Heard(Mutex<String>);
+
+impl ClientContext for Heard {
+    fn error(&self, _: KafkaError, reason: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason.to_owned();
+    }
+}
 
 fn failed(what: &str, why: impl ToString) -> StreamError {
     StreamError::new(what, why, Class::Transient)
@@ -48,7 +58,10 @@ impl Connection {
             .into_iter()
             .map(|topic| (self.names().physical(&topic.name), topic))
             .collect();
-        let cluster = look(admin, self.names()).await.map_err(|error| failed(what, error))?;
+        let cluster = look(admin, self.names()).await.map_err(|error| {
+            let heard = admin.inner().context().0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            failed(what, if heard.is_empty() { error.to_string() } else { format!("{error}; {heard}") })
+        })?;
         Ok(plan(&desired, self.settings().replication_factor, &cluster))
     }
 
@@ -78,7 +91,7 @@ impl Connection {
     }
 
     fn admin(&self) -> Result<Arc<Admin>, StreamError> {
-        self.admin_config().create().map(Arc::new).map_err(|error: KafkaError| {
+        self.admin_config().create_with_context(Heard::default()).map(Arc::new).map_err(|error: KafkaError| {
             StreamError::new("the topics cannot be looked at; check [stream]", error, Class::Permanent)
         })
     }

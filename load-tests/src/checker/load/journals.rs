@@ -10,7 +10,8 @@ use super::Unread;
 use crate::checker::material::Journal;
 use crate::facts;
 
-const OPEN: &str = "select id from turns where effect is null";
+/// Open turns that the ledger does not hold yet; of those that it holds it decides itself.
+const OPEN: &str = "select id from turns where effect is null and recorded_revision < revision";
 /// Turns that ended in silence (the mode was off) never leave the desktop, and so do their outcomes.
 const UNACKNOWLEDGED: &str = "select id from turns where effect is not null and silent = 0 \
      and recorded_revision < revision \

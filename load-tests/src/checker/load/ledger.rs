@@ -15,6 +15,8 @@ use crate::facts;
 struct Query {
     columns: &'static [(&'static str, &'static str)],
     from: &'static str,
+    /// Where Postgres has it elsewhere.
+    from_postgres: Option<&'static str>,
 }
 
 const SAGAS: Query = Query {
@@ -29,6 +31,7 @@ const SAGAS: Query = Query {
         ("deadline_ms", "deadline_at"),
     ],
     from: "sagas order by recorded_at, turn",
+    from_postgres: Some("sagas join turns using (turn) order by recorded_at, turn"),
 };
 const EVENTS: Query = Query {
     columns: &[
@@ -39,16 +42,20 @@ const EVENTS: Query = Query {
         ("detail", "detail"),
     ],
     from: "events order by number",
+    from_postgres: None,
 };
 const DRAFTS: Query = Query {
     columns: &[("turn", "turn"), ("revision", "revision"), ("text", "text")],
     from: "drafts order by turn, version",
+    from_postgres: None,
 };
 const QUOTA: Query = Query {
     columns: &[("turn", "turn"), ("revision", "revision"), ("day", "day"), ("state", "state")],
     from: "quota order by turn, revision",
+    from_postgres: None,
 };
-const DAYS: Query = Query { columns: &[("day", "day"), ("taken", "taken")], from: "quota_days order by day" };
+const DAYS: Query =
+    Query { columns: &[("day", "day"), ("taken", "taken")], from: "quota_days order by day", from_postgres: None };
 const OUTBOX: Query = Query {
     columns: &[
         ("turn", "turn"),
@@ -58,8 +65,9 @@ const OUTBOX: Query = Query {
         ("cancelled", "cancelled_at is not null"),
     ],
     from: "outbox order by entry",
+    from_postgres: None,
 };
-const ORPHANS: Query = Query { columns: &[("turn", "turn")], from: "orphans order by turn" };
+const ORPHANS: Query = Query { columns: &[("turn", "turn")], from: "orphans order by turn", from_postgres: None };
 
 /// How many turns have not ended (those that wait for a person left out) and how many commands wait to be published.
 ///
@@ -160,13 +168,12 @@ impl Database {
     }
 
     fn statement(&self, query: &Query) -> String {
-        let Query { columns, from } = query;
-        let function = match self {
-            Self::Sqlite(_) => "json_object",
-            Self::Postgres(_) => "json_build_object",
+        let Query { columns, from, from_postgres } = query;
+        let (function, text, from) = match self {
+            Self::Sqlite(_) => ("json_object", "", *from),
+            Self::Postgres(_) => ("json_build_object", "::text", from_postgres.unwrap_or(from)),
         };
         let pairs: Vec<String> = columns.iter().map(|(name, column)| format!("'{name}', {column}")).collect();
-        let text = if matches!(self, Self::Postgres(_)) { "::text" } else { "" };
         format!("select {function}({}){text} from {from}", pairs.join(", "))
     }
 }

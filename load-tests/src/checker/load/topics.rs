@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use autoreply::contract::Command;
 use autoreply::contract::codec::{Codec, Incoming};
 use autoreply::contract::wire::{WireRecord, topic};
-use autoreply::contract::Command;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};

@@ -9,10 +9,14 @@ use wiremock::matchers::{body_partial_json, header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{Clock, ManualClock};
+use crate::generation::provider::Provider;
 use crate::generation::testing::{at, request};
 use crate::generation::{Settings as Generation, build};
 use crate::saga::{Draft, GenerationError, Generator};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 const QUESTION: &str = "a very private question";
 const KEY: &str = "sk-very-private-key-000000";
@@ -79,7 +83,7 @@ async fn it_sends_the_prompt_and_the_key_and_reads_the_reply() {
         .mount(&server)
         .await;
     let reply = ask(&provider(&format!("{}/v1/", server.uri()))).await;
-    assert_eq!(reply, Ok(Reply { text: "Hello".into() }));
+    assert_eq!(reply, Ok(Reply::free("Hello".into())));
     let sent: Value = server.received_requests().await.unwrap()[0].body_json().unwrap();
     assert_eq!(sent["messages"][0]["content"], "Be kind.\n\nWhat you may tell:\nWe sell tea.");
     assert!(sent["messages"][1]["content"].as_str().unwrap().contains(QUESTION));
@@ -132,6 +136,10 @@ async fn what_is_no_reply_is_malformed_and_what_was_withheld_is_declined() {
     }
     let parts = json!({ "choices": [{ "message": { "content": [{ "type": "text", "text": "in parts" }] } }] });
     assert_eq!(answer(ResponseTemplate::new(200).set_body_json(parts)).await.unwrap().text, "in parts");
+    let mut counted = completion("Hello");
+    counted["usage"] = json!({ "prompt_tokens": 70, "completion_tokens": 3, "total_tokens": 73 });
+    let usage = answer(ResponseTemplate::new(200).set_body_json(counted)).await.unwrap().usage;
+    assert_eq!(usage, Some(Usage { input_tokens: 70, output_tokens: 3 }));
 }
 
 #[tokio::test]
@@ -207,9 +215,9 @@ async fn a_chain_over_real_servers_counts_its_attempts() {
 proptest! {
     #[test]
     fn any_bytes_are_a_reply_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300), text in any::<String>()) {
-        let _ = parse(&bytes);
+        let _ = ChatCompletionsProtocol::reply(&bytes);
         let body = completion(&text).to_string();
-        prop_assert_eq!(parse(body.as_bytes()).is_ok(), !text.trim().is_empty());
-        let _ = parse(&body.as_bytes()[..body.len() / 2]);
+        prop_assert_eq!(ChatCompletionsProtocol::reply(body.as_bytes()).is_ok(), !text.trim().is_empty());
+        let _ = ChatCompletionsProtocol::reply(&body.as_bytes()[..body.len() / 2]);
     }
 }

@@ -1,4 +1,11 @@
-//! Against the embedded broker: librdkafka's real protocol on loopback.
+//! Against the embedded broker: librdkafka's real protocol on loopback. What a real Kafka does besides stands in `real`
+//! and its neighbours; the cases that both must pass are run on both.
+
+mod letters;
+mod real;
+mod rebalancing;
+mod renewed;
+mod security;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -17,7 +24,7 @@ type Spoil = (&'static str, fn(&mut Settings));
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn settings() -> Settings {
-    let defaults: toml::Table = include_str!("../../config.default.toml").parse().unwrap();
+    let defaults: toml::Table = include_str!("../../../config.default.toml").parse().unwrap();
     let mut settings: Settings = defaults["stream"].clone().try_into().unwrap();
     settings.check().unwrap();
     settings.redeliver_initial_ms = 5;
@@ -28,6 +35,11 @@ fn settings() -> Settings {
 
 fn open() -> Connection {
     Connection::open(&settings()).unwrap()
+}
+
+/// A group of its own for each test: on a real broker they share the coordinator.
+fn group(connection: &Connection, name: &str) -> String {
+    format!("{}-{name}", connection.settings().topic_prefix)
 }
 
 fn record(topic: &str, key: &str, number: usize) -> WireRecord {
@@ -87,14 +99,33 @@ fn forward(out: mpsc::UnboundedSender<Received>) -> impl FnMut(Batch) -> std::fu
     }
 }
 
+fn sasl(settings: &mut Settings) -> &mut Settings {
+    settings.brokers = "kafka:9093".to_owned();
+    settings.security_protocol = "sasl_ssl".to_owned();
+    settings.sasl_username = "autoreply".to_owned();
+    settings.sasl_password_env = "KAFKA_PASSWORD".to_owned();
+    settings
+}
+
 #[test]
 fn settings_that_cannot_work_are_named() {
-    let spoil: [Spoil; 6] = [
+    let spoil: [Spoil; 17] = [
         ("stream.brokers", |s| s.brokers = "nowhere".to_owned()),
         ("stream.compression", |s| s.compression = "zip".to_owned()),
         ("stream.redeliver_max_ms", |s| s.redeliver_max_ms = 1),
         ("stream.max_poll_interval_ms", |s| s.max_poll_interval_ms = 1000),
         ("stream.pause_after_ms", |s| s.pause_after_ms = 290_000),
+        ("stream.topic_prefix", |s| s.topic_prefix = "a b".to_owned()),
+        ("stream.survey_every_ms", |s| s.survey_every_ms = 0),
+        ("stream.security_protocol", |s| s.security_protocol = "tls".to_owned()),
+        ("stream.security_protocol", |s| s.security_protocol = "ssl".to_owned()),
+        ("stream.ca_file", |s| s.ca_file = "ca.pem".to_owned()),
+        ("stream.sasl_username", |s| s.sasl_username = "me".to_owned()),
+        ("stream.sasl_mechanism", |s| sasl(s).sasl_mechanism = "GSSAPI".to_owned()),
+        ("stream.sasl_password_file and stream.sasl_password_env", |s| sasl(s).sasl_password_file = "p".to_owned()),
+        ("stream.certificate_file and stream.key_file", |s| sasl(s).key_file = "k.pem".to_owned()),
+        ("stream.client.sasl.password", |s| drop(s.client.insert("sasl.password".to_owned(), "x".to_owned()))),
+        ("stream.client.security.protocol", |s| drop(s.client.insert("security.protocol".to_owned(), "x".to_owned()))),
         ("stream.client.acks", |s| drop(s.client.insert("acks".to_owned(), "0".to_owned()))),
     ];
     for (place, change) in spoil {
@@ -102,20 +133,27 @@ fn settings_that_cannot_work_are_named() {
         change(&mut bad);
         assert_eq!(bad.check().unwrap_err().place, place);
     }
+    let mut secured = settings();
+    assert_eq!(sasl(&mut secured).check(), Ok(()));
+    assert_eq!(secured.password(), Some(PasswordReference::Environment("KAFKA_PASSWORD".to_owned())));
     let real = Settings { brokers: "a:9092, b:9093".to_owned(), ..settings() };
     assert_eq!(real.check(), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_travel_unchanged_and_keys_keep_their_order() {
-    let connection = open();
-    let mut running = Running::consume(connection.consumer("g", &[topic::MESSAGES, topic::OUTCOMES]).unwrap());
+    records_travel(&open()).await;
+}
+
+async fn records_travel(connection: &Connection) {
+    let mut running =
+        Running::consume(connection.consumer(&group(connection, "g"), &[topic::MESSAGES, topic::OUTCOMES]).unwrap());
     for round in 0..40 {
         for key in ["a", "b", "c"] {
-            publish(&connection, topic::MESSAGES, key, round..round + 1).await;
+            publish(connection, topic::MESSAGES, key, round..round + 1).await;
         }
     }
-    publish(&connection, topic::OUTCOMES, "o", 7..8).await;
+    publish(connection, topic::OUTCOMES, "o", 7..8).await;
     let mut order: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
     for received in take(&mut running.inbox, 121).await {
         let key = String::from_utf8(received.record.key.clone()).unwrap();
@@ -131,18 +169,24 @@ async fn records_travel_unchanged_and_keys_keep_their_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn our_partition_of_a_key_is_where_the_producer_puts_it() {
-    let connection = open();
+    our_partition_of_a_key(&open(), 48).await;
+}
+
+async fn our_partition_of_a_key(connection: &Connection, partitions: i32) {
     for length in 1..40 {
         let key = "käy-0123456789-abcdefghijklmnopqrstuvwxyz-xyz".chars().take(length).collect::<String>();
         let delivered = connection.producer().publish(record(topic::COMMANDS, &key, 0)).await.unwrap();
-        assert_eq!(Some(delivered.partition), partition_of(key.as_bytes(), 48), "{key}");
+        assert_eq!(Some(delivered.partition), partition_of(key.as_bytes(), partitions), "{key}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_was_not_done_comes_again_whole_and_nothing_is_skipped() {
-    let connection = open();
-    publish(&connection, topic::MESSAGES, "k", 0..30).await;
+    a_batch_comes_again(&open()).await;
+}
+
+async fn a_batch_comes_again(connection: &Connection) {
+    publish(connection, topic::MESSAGES, "k", 0..30).await;
     let seen = Arc::new(Mutex::new(Vec::<Vec<usize>>::new()));
     let (stop, log) = (CancellationToken::new(), Arc::clone(&seen));
     let ended = stop.clone();
@@ -156,10 +200,10 @@ async fn a_batch_that_was_not_done_comes_again_whole_and_nothing_is_skipped() {
         }
         std::future::ready(if refuse { Err(NotDone::Retry("not yet".to_owned())) } else { Ok(()) })
     };
-    let consumer = connection.consumer("g", &[topic::MESSAGES]).unwrap();
+    let consumer = connection.consumer(&group(connection, "g"), &[topic::MESSAGES]).unwrap();
     let more = async {
         tokio::time::sleep(Duration::from_millis(80)).await;
-        publish(&connection, topic::MESSAGES, "k", 30..60).await;
+        publish(connection, topic::MESSAGES, "k", 30..60).await;
     };
     let (run, ()) = tokio::join!(tokio::time::timeout(PATIENCE, consumer.run(stop, handle)), more);
     run.unwrap().unwrap();
@@ -172,18 +216,18 @@ async fn a_batch_that_was_not_done_comes_again_whole_and_nothing_is_skipped() {
 async fn the_position_is_kept_behind_what_is_done_and_only_that() {
     let connection = open();
     publish(&connection, topic::MESSAGES, "k", 0..5).await;
-    let mut first = Running::consume(connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut first = Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap());
     take(&mut first.inbox, 5).await;
-    assert!(connection.consumer("g", &[topic::MESSAGES]).is_err(), "one consumer a group");
+    assert!(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).is_err(), "one consumer a group");
     first.end().await.unwrap();
 
     publish(&connection, topic::MESSAGES, "k", 5..8).await;
-    let refusing = connection.consumer("g", &[topic::MESSAGES]).unwrap();
+    let refusing = connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap();
     let stopped = refusing.run(CancellationToken::new(), async |_| Err(NotDone::Stop("too many are bad".to_owned())));
     let error = tokio::time::timeout(PATIENCE, stopped).await.unwrap().unwrap_err();
     assert_eq!((error.why.as_str(), error.class), ("too many are bad", Class::Permanent));
 
-    let mut third = Running::consume(connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut third = Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap());
     let numbers: Vec<_> = take(&mut third.inbox, 3).await.iter().map(number).collect();
     assert_eq!(numbers, [5, 6, 7]);
     third.end().await.unwrap();
@@ -191,17 +235,20 @@ async fn the_position_is_kept_behind_what_is_done_and_only_that() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_and_readers_do_not_disturb_each_other() {
-    let connection = open();
-    publish(&connection, topic::COMMANDS, "desk-1", 0..3).await;
-    publish(&connection, topic::COMMANDS, "desk-2", 3..5).await;
-    let mut one = Running::consume(connection.consumer("one", &[topic::COMMANDS]).unwrap());
-    let mut two = Running::consume(connection.consumer("two", &[topic::COMMANDS]).unwrap());
+    groups_and_readers(&open()).await;
+}
+
+async fn groups_and_readers(connection: &Connection) {
+    publish(connection, topic::COMMANDS, "desk-1", 0..3).await;
+    publish(connection, topic::COMMANDS, "desk-2", 3..5).await;
+    let mut one = Running::consume(connection.consumer(&group(connection, "one"), &[topic::COMMANDS]).unwrap());
+    let mut two = Running::consume(connection.consumer(&group(connection, "two"), &[topic::COMMANDS]).unwrap());
     let mut desk = Running::read(connection.reader(topic::COMMANDS, b"desk-1", jiff::Timestamp::UNIX_EPOCH));
     for running in [&mut one, &mut two] {
         let numbers: BTreeSet<_> = take(&mut running.inbox, 5).await.iter().map(number).collect();
         assert_eq!(numbers, (0..5).collect());
     }
-    publish(&connection, topic::COMMANDS, "desk-1", 5..6).await;
+    publish(connection, topic::COMMANDS, "desk-1", 5..6).await;
     let numbers: Vec<_> = take(&mut desk.inbox, 4).await.iter().map(number).collect();
     assert_eq!(numbers, [0, 1, 2, 5], "only its own key, from the beginning, and on");
     for running in [one, two, desk] {
@@ -211,9 +258,12 @@ async fn groups_and_readers_do_not_disturb_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_tells_when_it_has_caught_up_also_with_nothing() {
-    let connection = open();
+    a_reader_tells(&open()).await;
+}
+
+async fn a_reader_tells(connection: &Connection) {
     for count in [0_usize, 3] {
-        publish(&connection, topic::CONTROLS, "all", 0..count).await;
+        publish(connection, topic::CONTROLS, "all", 0..count).await;
         let reader = connection.reader_all(topic::CONTROLS);
         let mut caught_up = reader.caught_up();
         let mut running = Running::read(reader);
@@ -236,7 +286,7 @@ async fn a_stop_waits_for_a_call_that_runs_and_not_for_one_that_will_be_tried_ag
     publish(&connection, topic::MESSAGES, "k", 0..1).await;
     for (outcome, left) in [(Err(NotDone::Retry("away".to_owned())), 1), (Ok(()), 0)] {
         let (stop, began) = (CancellationToken::new(), CancellationToken::new());
-        let consumer = connection.consumer("g", &[topic::MESSAGES]).unwrap();
+        let consumer = connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap();
         let (tell, result) = (began.clone(), outcome.clone());
         let run = consumer.run(stop.clone(), move |_| {
             let (tell, result) = (tell.clone(), result.clone());
@@ -252,7 +302,7 @@ async fn a_stop_waits_for_a_call_that_runs_and_not_for_one_that_will_be_tried_ag
         };
         let (run, ()) = tokio::join!(tokio::time::timeout(Duration::from_secs(10), run), stopper);
         run.unwrap().unwrap();
-        let positions = connection.consumer("g", &[topic::MESSAGES]).unwrap();
+        let positions = connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap();
         let mut again = Running::consume(positions);
         let more = tokio::time::timeout(Duration::from_millis(500), again.inbox.recv()).await;
         assert_eq!(usize::from(more.is_ok()), left);
@@ -274,7 +324,7 @@ async fn garbage_goes_through_to_the_dead_letters_as_it_came() {
         payload: vec![1, 2, 0xff],
     };
     connection.producer().publish(garbage.clone()).await.unwrap();
-    let mut running = Running::consume(connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut running = Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap());
     let received = take(&mut running.inbox, 1).await.remove(0);
     assert_eq!(received.record, garbage);
     let error = connection.codec().decode(&received.record).unwrap_err();
@@ -293,7 +343,7 @@ async fn garbage_goes_through_to_the_dead_letters_as_it_came() {
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_thousand_records_arrive_once_each() {
     let connection = open();
-    let mut running = Running::consume(connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut running = Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap());
     let producer = connection.producer();
     let sent = futures::future::join_all(
         (0..20_000).map(|n| producer.publish(record(topic::MESSAGES, &format!("k{}", n % 97), n))),
@@ -321,7 +371,8 @@ async fn each_embedded_broker_has_an_id_of_its_own_and_errors_are_classified() {
 #[tokio::test(flavor = "multi_thread")]
 async fn latency_over_the_embedded_broker_is_measured() {
     let connection = open();
-    let mut running = Running::consume(connection.consumer("g", &[topic::MESSAGES, topic::OUTCOMES]).unwrap());
+    let mut running =
+        Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES, topic::OUTCOMES]).unwrap());
     publish(&connection, topic::MESSAGES, "k", 0..1).await;
     take(&mut running.inbox, 1).await;
     let mut taken = Vec::new();
@@ -344,11 +395,11 @@ async fn the_way_of_a_real_broker_commits_to_the_group_and_goes_on_behind_it() {
     real.client.insert("partition.assignment.strategy".to_owned(), "range".to_owned());
     let connection = Connection::open(&real).unwrap();
     publish(&connection, topic::MESSAGES, "k", 0..4).await;
-    let mut first = Running::consume(connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut first = Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap());
     take(&mut first.inbox, 4).await;
     first.end().await.unwrap();
     publish(&connection, topic::MESSAGES, "k", 4..6).await;
-    let mut second = Running::consume(connection.consumer("g", &[topic::MESSAGES]).unwrap());
+    let mut second = Running::consume(connection.consumer(&group(&connection, "g"), &[topic::MESSAGES]).unwrap());
     let numbers: Vec<_> = take(&mut second.inbox, 2).await.iter().map(number).collect();
     assert_eq!(numbers, [4, 5]);
     second.end().await.unwrap();
