@@ -74,6 +74,5 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Problem> {
     let report = runtime.block_on(run(&scenario, &options))?;
     let _gone =
         write!(std::io::stdout(), "{}\nreport: {}\n", report.table(), options.directory.join("report.html").display());
-    let clean = report.tally.lost == 0 && report.tally.twice == 0 && report.tally.misordered == 0;
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
