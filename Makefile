@@ -1,6 +1,6 @@
 # autoreply: `make demo` shows it, `make test` tests it; both install what is missing and say what.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint run build load deps deps-build services services-down compose-check
+.PHONY: help demo test lint run build load deps deps-build services services-down compose-check chaos
 
 CARGO ?= cargo
 # HexChat and the OCR engine are children of what cargo starts: one thread each is fastest for rows of text.
@@ -15,6 +15,11 @@ demo: deps ## The main job, for you to watch: a real chat window gets verified r
 
 test: deps ## Every test: unit, property, architecture, conformance, end to end with HexChat, crashes
 	@scripts/test
+
+chaos: deps ## A whole cluster under load while its parts are killed, stopped and wiped (about 45 minutes; CHAOS=--short: 2); leaves chaos-report/report.html
+	@scripts/install-services
+	$(CARGO) build --release --workspace
+	@./target/release/chaos $(CHAOS)
 
 lint: deps-build ## Formatting, clippy with warnings as errors, import rules, each half alone
 	$(CARGO) fmt --all --check

@@ -19,6 +19,9 @@ use tempfile::TempDir;
 /// How long anything may take on a busy machine. Nothing is measured.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// So many rows are tried at once: each has a worker, a desk and a model of its own.
+static ROOM: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(3);
+
 /// A few conversations on one desk, and models that do as they are asked.
 fn scale() -> Scale {
     Scale {
@@ -72,6 +75,7 @@ async fn conclude(directory: TempDir, mut cluster: Cluster) -> Verdict {
 /// A worker dies at this point, the N-th time it comes there; another one takes over.
 async fn worker_dies_at(test: &str, point: &str) {
     let Some(addresses) = shared(test) else { return };
+    let _room = ROOM.acquire().await.unwrap();
     let (directory, scale) = (directory(), scale());
     let mut cluster = Cluster::prepare(directory.path(), &scale, &addresses).await.unwrap();
     cluster.start_worker(0, Some(point)).unwrap();
@@ -94,6 +98,7 @@ async fn worker_dies_at(test: &str, point: &str) {
 /// The desk's process dies at this point and is started again.
 async fn desk_dies_at(test: &str, point: &str) -> Option<Verdict> {
     let addresses = shared(test)?;
+    let _room = ROOM.acquire().await.unwrap();
     let (directory, scale) = (directory(), scale());
     let mut cluster = Cluster::prepare(directory.path(), &scale, &addresses).await.unwrap();
     cluster.start_worker(0, None).unwrap();
@@ -142,6 +147,7 @@ async fn servers_that_go_away_or_lose_everything_cost_no_reply() {
     const TEST: &str = "servers_that_go_away_or_lose_everything_cost_no_reply";
     let directory = directory();
     let scale = Scale { messages: 60, seconds: 40, ..scale() };
+    let _room = ROOM.acquire().await.unwrap();
     let services = match Services::up(directory.path().join("services"), 1).await {
         Ok(services) => services,
         Err(problem) => return testing::skip(TEST, &problem.to_string()),

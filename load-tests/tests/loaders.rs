@@ -15,6 +15,7 @@ use autoreply::contract::{
 };
 use autoreply::journal::{self, Journal};
 use autoreply::ledger::SqliteLedger;
+use autoreply::saga::Ledger as _;
 use autoreply::settings::Layers;
 use autoreply::testing::{Server, address};
 use autoreply_load_tests::checker::load::{Places, load};

@@ -120,7 +120,7 @@ impl Faults {
     /// The disk does not take it.
     pub fn tell(&self, what: &str) -> Result<(), Problem> {
         let line = FaultLine { at_ms: to_millis(SystemClock.now()), what: what.to_owned() };
-        append(&mut *self.0.borrow_mut(), &line).map_err(|error| disk(Path::new(FAULTS_FILE), &error))
+        append(&mut self.0.borrow_mut(), &line).map_err(|error| disk(Path::new(FAULTS_FILE), &error))
     }
 }
 
