@@ -1,6 +1,6 @@
 # autoreply: `make demo` shows it, `make test` tests it; both install what is missing and say what.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint run build deps deps-build services services-down compose-check
+.PHONY: help demo test lint run build load deps deps-build services services-down compose-check chaos
 
 CARGO ?= cargo
 # HexChat and the OCR engine are children of what cargo starts: one thread each is fastest for rows of text.
@@ -31,6 +31,11 @@ lint: deps-build ## Formatting, clippy with warnings as errors, import rules, ea
 run: deps-build ## autoreply on this machine's own windows (drafts only, until you say otherwise)
 	@$(CARGO) build --quiet || $(CARGO) build
 	@./target/debug/autoreply run
+
+load: deps-build ## A load run with real servers, a release build and a report: SCENARIO=platform|mail|peak|concurrent|saturate
+	@scripts/install-services
+	@$(CARGO) build --release -p autoreply -p autoreply-load-tests --bins
+	@./target/release/load $(or $(SCENARIO),platform) $(LOAD_FLAGS)
 
 build: deps-build ## The program, ready to be installed: target/release/autoreply
 	$(CARGO) build --release

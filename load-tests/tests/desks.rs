@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use autoreply::clock::{Clock, SystemClock, to_millis};
+use autoreply::contract::DesktopId;
+use autoreply::journal::{self, Journal};
 use autoreply::lifecycle::Supervisor;
 use autoreply::roles::{Context, Environment, worker};
 use autoreply::settings::Layers;
 use autoreply::stream::Connection;
 use autoreply::telemetry::Metrics;
+use autoreply::testing::{Server, address};
 use autoreply_load_tests::facts::{self, AppLine, Planned, Side, token};
 use autoreply_load_tests::model::{Script, Stub};
 use autoreply_load_tests::plan::DeskPlan;
@@ -118,4 +121,87 @@ async fn every_message_of_a_plan_is_answered_once_in_the_application() {
             }),
         }
     }
+}
+
+/// A process of desks that can be killed.
+struct Child(std::process::Child);
+
+impl Child {
+    fn start(config: &Config) -> Self {
+        let file = config.directory.join("desks.toml");
+        std::fs::write(&file, toml::to_string(config).unwrap()).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sim-desks"));
+        Self(command.arg("--config").arg(file).spawn().unwrap())
+    }
+
+    /// SIGKILL.
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _ended = self.0.wait();
+    }
+}
+
+/// Something stands in an input: a reply is being typed.
+fn is_typing(directory: &Path) -> bool {
+    std::fs::read_to_string(directory.join("inputs/desk-000.json")).is_ok_and(|text| text.len() > 2)
+}
+
+async fn sizes(directory: &Path, config: &Config) -> journal::Sizes {
+    let settings: journal::Settings = config.layers().unwrap().section("journal").unwrap();
+    let (path, desk) = (directory.join("journals/desk-000.db"), DesktopId::try_from("desk-000".to_owned()).unwrap());
+    let journal = Journal::open(&path, desk, settings.turns()).await.unwrap();
+    let sizes = journal.sizes().await.unwrap();
+    journal.close().await;
+    sizes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn desks_that_are_killed_while_they_type_go_on_and_send_nothing_twice() {
+    const KILLS: usize = 4;
+    let Some(brokers) = address(Server::Kafka, "desks_that_are_killed_while_they_type") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let stub = Stub::start(Script::answering_after(20)).await.unwrap();
+    let prefix = format!("desks-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
+    let settings = worker_settings(directory.path(), &brokers, "", stub.address)
+        .replace("[stream]\n", &format!("[stream]\ntopic_prefix = \"{prefix}\"\nworker_group = \"{prefix}\"\n"));
+    let context = context(directory.path(), &settings);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let connection = Connection::open(&context.layers.section("stream").unwrap()).unwrap();
+    connection.apply_topics(&connection.plan_topics().await.unwrap()).await.unwrap();
+    let mut supervisor = Supervisor::default();
+    let stop = supervisor.stop_token();
+    let metrics = Arc::new(Metrics::new());
+    let running = worker::start(&context, &connection, &mut supervisor, &metrics, &clock).await.unwrap();
+
+    let config = Config { topic_prefix: prefix.clone(), typing_ms: 300, ..config(directory.path(), &brokers) };
+    let mut child = Child::start(&config);
+    wait_for("the first looks", || directory.path().join(sim::READY_DIRECTORY).join("desks").exists()).await;
+    write_plan(directory.path(), 20, 150);
+    for kill in 0..KILLS {
+        wait_for("somebody types", || is_typing(directory.path())).await;
+        // Another moment of the typing each time; the last one is over it.
+        tokio::time::sleep(Duration::from_millis(100 * kill as u64)).await;
+        child.kill();
+        child = Child::start(&config);
+    }
+    // A reply whose Enter was allowed when its desk died may stay unsent; it is never typed again.
+    wait_for("the rest of the answers", || answers(directory.path()).len() >= 20 - KILLS).await;
+    wait_for("nobody types", || !is_typing(directory.path())).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    drop(child);
+    stop.cancel();
+    supervisor.run(Duration::from_secs(10)).await.unwrap();
+    running.finish().await;
+    autoreply_load_tests::load::servers::Topics::new(&brokers, &prefix).remove().await.unwrap();
+
+    assert_eq!(lines(directory.path()).iter().filter(|line| line.side == Side::Peer).count(), 20);
+    assert!(answers(directory.path()).values().all(|count| *count == 1), "{:?}", answers(directory.path()));
+    assert_eq!(sizes(directory.path(), &config).await.open_turns, 0);
 }

@@ -105,6 +105,11 @@ impl Journal {
         self.0.changed.subscribe()
     }
 
+    /// How long a conversation must be quiet until its turn is offered.
+    pub fn quiet(&self) -> Duration {
+        self.settings().quiet
+    }
+
     /// Closes the file; what is under way is finished first.
     pub async fn close(&self) {
         self.0.pool.close().await;

@@ -1,9 +1,11 @@
 //! What carries a journal's rows to the stream and the stream's records into the journal: everything of a desktop but
 //! its eyes and hands.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::hello::{self, Greeting};
@@ -19,6 +21,8 @@ use crate::telemetry::Metrics;
 
 /// How often the journal is asked what is due although nothing was said to have changed.
 const PUBLISH_TICK: Duration = Duration::from_millis(200);
+/// Changes that lie no further apart than this are looked at together when they are quiet.
+const QUIET_STEP: Duration = Duration::from_millis(2);
 /// The first wait after the broker did not take a record; it doubles up to the longest.
 const PUBLISH_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -152,8 +156,9 @@ async fn take_controls(shared: &Shared, inbound: &Inbound, batch: &Batch) -> Res
 /// the rows stay where they are.
 async fn publish(shared: Shared) -> Result<(), JournalError> {
     let mut changed = shared.journal.changed();
-    let mut wait = PUBLISH_TICK;
+    let (mut wait, mut quiet) = (PUBLISH_TICK, Quiet::default());
     while !shared.stop.is_cancelled() {
+        let now = Instant::now();
         match publish_due(&shared).await {
             Ok(()) => wait = PUBLISH_TICK,
             Err(why) => {
@@ -162,10 +167,14 @@ async fn publish(shared: Shared) -> Result<(), JournalError> {
             }
         }
         let may_hurry = wait == PUBLISH_TICK;
+        let next = if may_hurry { quiet.next(now).unwrap_or(now + wait).min(now + wait) } else { now + wait };
         tokio::select! {
             () = shared.stop.cancelled() => {}
-            () = tokio::time::sleep(wait) => {}
-            gone = changed.changed(), if may_hurry => if gone.is_err() { break },
+            () = tokio::time::sleep_until(next) => {}
+            gone = changed.changed(), if may_hurry => {
+                if gone.is_err() { break }
+                quiet.note(Instant::now() + shared.journal.quiet());
+            }
         }
     }
     if let Err(why) = publish_due(&shared).await {
@@ -173,6 +182,26 @@ async fn publish(shared: Shared) -> Result<(), JournalError> {
     }
     shared.outbound.flush(Duration::from_secs(2)).await;
     Ok(())
+}
+
+/// When turns may have become quiet: the journal does not tell what becomes due by time alone, and the tick would make
+/// each turn a hundred milliseconds older on average.
+#[derive(Debug, Default)]
+struct Quiet(VecDeque<Instant>);
+
+impl Quiet {
+    /// Something changed that is quiet at `at`. Times come in their order.
+    fn note(&mut self, at: Instant) {
+        if self.0.back().is_none_or(|last| *last < at) {
+            self.0.push_back(at + QUIET_STEP);
+        }
+    }
+
+    /// The next such time after `now`; those before it are over.
+    fn next(&mut self, now: Instant) -> Option<Instant> {
+        while self.0.pop_front_if(|at| *at <= now).is_some() {}
+        self.0.front().copied()
+    }
 }
 
 async fn publish_due(shared: &Shared) -> Result<(), String> {
@@ -220,5 +249,29 @@ async fn watch_cluster(shared: Shared, connection: Connection) -> Result<(), Jou
             shared.journal.publish_again().await?;
         }
         known = now.or(known);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_change_is_looked_at_again_when_it_is_quiet_and_not_much_later() {
+        let begin = Instant::now();
+        let at = |ms: u64| begin + Duration::from_millis(ms);
+        let mut quiet = Quiet::default();
+        let changes = [100, 101, 102, 103, 150, 151, 400];
+        changes.iter().for_each(|ms| quiet.note(at(*ms)));
+        let (mut wakes, mut now) = (Vec::new(), begin);
+        while let Some(next) = quiet.next(now) {
+            wakes.push(next);
+            now = next;
+        }
+        assert_eq!(wakes.len(), 4, "changes close to each other share a look");
+        for change in changes.map(at) {
+            assert!(wakes.iter().any(|wake| *wake >= change && *wake <= change + QUIET_STEP));
+        }
+        assert_eq!(quiet.next(at(500)), None);
     }
 }

@@ -25,9 +25,6 @@ struct Arguments {
     /// The system under test; without it the one beside this program.
     #[arg(long, value_name = "PROGRAM")]
     autoreply: Option<PathBuf>,
-    /// The repository's scripts.
-    #[arg(long, value_name = "DIRECTORY", default_value = "scripts")]
-    scripts: PathBuf,
     /// How many workers, instead of the scenario's number.
     #[arg(long)]
     workers: Option<u32>,
@@ -69,7 +66,6 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Problem> {
             desks: beside("sim-desks"),
             stub: beside("model-stub"),
         },
-        scripts: arguments.scripts.clone(),
         keep: arguments.keep,
         bar: true,
         short: arguments.short,
@@ -78,6 +74,5 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Problem> {
     let report = runtime.block_on(run(&scenario, &options))?;
     let _gone =
         write!(std::io::stdout(), "{}\nreport: {}\n", report.table(), options.directory.join("report.html").display());
-    let clean = report.tally.lost == 0 && report.tally.twice == 0 && report.tally.misordered == 0;
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -15,6 +15,8 @@ use super::progress::Progress;
 use super::sampler::{Sample, Sampler, peak_mb};
 use super::scenario::Scenario;
 use super::servers::{Database, Lag, Servers, Topics};
+use crate::checker::load::{Places, load};
+use crate::checker::{Allowed, judge};
 use crate::facts;
 use crate::model::{Script, StubProcess};
 use crate::report::{Conditions, Material, Report};
@@ -36,8 +38,6 @@ pub struct Options {
     pub directory: PathBuf,
     /// The programs `autoreply`, `sim-desks` and `model-stub`.
     pub programs: Programs,
-    /// The repository's `scripts/`.
-    pub scripts: PathBuf,
     /// Keep the topics and the database.
     pub keep: bool,
     /// Show a progress bar.
@@ -70,11 +70,8 @@ fn io(place: &Path) -> impl Fn(std::io::Error) -> Problem {
 /// Something does not start, or dies on the way.
 pub async fn run(scenario: &Scenario, options: &Options) -> Result<Report, Problem> {
     prepare(&options.directory)?;
-    let servers = Servers::find(&options.scripts, &options.directory.join("services"))?;
-    let done = run_on(scenario, options, &servers).await;
-    let ended = servers.end(&options.scripts);
-    let report = done?;
-    ended.map(|()| report)
+    let servers = Servers::find(&options.directory.join("services")).await?;
+    run_on(scenario, options, &servers).await
 }
 
 /// Removes what an earlier run left, and nothing else.
@@ -99,14 +96,13 @@ async fn run_on(scenario: &Scenario, options: &Options, servers: &Servers) -> Re
     let id = uuid::Uuid::new_v4().simple().to_string();
     let prefix = format!("load-{}", &id[..12]);
     let topics = Topics::new(&servers.kafka, &prefix);
-    topics.create(1).await?;
     let database = Database::create(&servers.postgres, &format!("load_{}", &id[..12])).await?;
     let script = Script::answering_after(scenario.model_ms);
     let stub = StubProcess::spawn(&options.programs.stub, &script).map_err(io(&options.programs.stub))?;
     let place = Place { prefix, database: database.url.clone(), model: stub.address.to_string() };
     let result = Running::start(scenario, options, servers, &place, &stub, &topics).await;
     let report = match result {
-        Ok(running) => running.finish().await,
+        Ok(running) => judged(running.finish().await?, options, servers, &place).await,
         Err(problem) => Err(problem),
     };
     drop(stub);
@@ -115,6 +111,44 @@ async fn run_on(scenario: &Scenario, options: &Options, servers: &Servers) -> Re
         database.remove().await?;
     }
     report
+}
+
+/// Adds the checker's word, and writes the report.
+async fn judged(
+    (mut report, material): (Report, Material),
+    options: &Options,
+    servers: &Servers,
+    place: &Place,
+) -> Result<Report, Problem> {
+    let directory = &options.directory;
+    // What cannot be judged has been measured all the same.
+    report.write(directory, &material).map_err(io(directory))?;
+    let places = Places {
+        run: directory.clone(),
+        ledger: place.database.clone(),
+        brokers: Some(servers.kafka.clone()),
+        topic_prefix: place.prefix.clone(),
+        journals: journals(directory).map_err(io(directory))?,
+        logs: vec![directory.join("logs")],
+    };
+    let facts = load(&places).await.map_err(|why| {
+        Problem::new(why.to_string(), directory.display().to_string(), "See the logs in the run's directory")
+    })?;
+    let verdict = judge(&facts, &Allowed { grace_ms: 5_000, ..Allowed::default() });
+    verdict.write(directory).map_err(io(directory))?;
+    report.judge(&verdict);
+    report.write(directory, &material).map_err(io(directory))?;
+    Ok(report)
+}
+
+fn journals(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let directory = directory.join("journals");
+    if !directory.exists() {
+        return Ok(Vec::new());
+    }
+    let paths = std::fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path()));
+    let all: Vec<PathBuf> = paths.collect::<Result<_, _>>()?;
+    Ok(all.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "db")).collect())
 }
 
 /// Where a run's records, rows and questions go.
@@ -171,12 +205,13 @@ impl<'a> Running<'a> {
         let mut sampler = Sampler::default();
         servers.processes().iter().for_each(|(name, pid)| sampler.watch(name, *pid));
         sampler.watch("model stub", stub.pid());
-        sampler.watch("this generator", std::process::id());
+        sampler.watch_self("this generator");
         let mut workers = Vec::new();
         for number in 1..=scenario.workers {
             let file = directory.join(format!("worker-{number}.toml"));
             std::fs::write(&file, worker_settings(scenario, servers, place, number)?).map_err(io(&file))?;
             if number == 1 {
+                self::command(&options.programs.autoreply, directory, &file, &["topics", "apply", "--yes"])?;
                 self::command(&options.programs.autoreply, directory, &file, &["migrate"])?;
             }
             let command = program(&options.programs.autoreply, directory, &file, &["worker"]);
@@ -201,8 +236,8 @@ impl<'a> Running<'a> {
         Ok(Self { scenario, options, stub, workers, desks, sampler, lag, progress, samples: Vec::new() })
     }
 
-    /// Waits until all is ready, lets the plan run, waits until all is quiet, ends all, and reports.
-    async fn finish(mut self) -> Result<Report, Problem> {
+    /// Waits until all is ready, lets the plan run, waits until all is quiet, ends all, and counts.
+    async fn finish(mut self) -> Result<(Report, Material), Problem> {
         let conditions = Conditions::gather(self.scenario, self.options.short);
         self.wait_until_ready().await?;
         let start_ms = to_millis(SystemClock.now()) + LEAD_MS;
@@ -225,9 +260,7 @@ impl<'a> Running<'a> {
         (material.samples, material.peaks) = (self.samples, peaks);
         material.in_flight_max = asked.values().map(|counts| counts.most_in_flight).max().unwrap_or(0);
         material.model_calls = asked.values().map(|counts| counts.attempts).sum();
-        let report = Report::of(self.scenario, &material, conditions);
-        report.write(&directory, &material).map_err(io(&directory))?;
-        Ok(report)
+        Ok((Report::of(self.scenario, &material, conditions), material))
     }
 
     fn all_live(&mut self) -> Result<(), Problem> {

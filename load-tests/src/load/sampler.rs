@@ -34,7 +34,7 @@ pub struct Sample {
 /// Takes samples of processes.
 #[derive(Debug, Default)]
 pub struct Sampler {
-    watched: Vec<(String, u32)>,
+    watched: Vec<(String, u32, bool)>,
     before: HashMap<String, f64>,
     before_ms: Option<i64>,
 }
@@ -42,7 +42,12 @@ pub struct Sampler {
 impl Sampler {
     /// Watches a process and its children under this name.
     pub fn watch(&mut self, name: &str, pid: u32) {
-        self.watched.push((name.to_owned(), pid));
+        self.watched.push((name.to_owned(), pid, true));
+    }
+
+    /// Watches this process without its children, which may be watched by themselves.
+    pub fn watch_self(&mut self, name: &str) {
+        self.watched.push((name.to_owned(), std::process::id(), false));
     }
 
     /// What each took since the call before; no cores at the first one.
@@ -51,8 +56,8 @@ impl Sampler {
         let passed = self.before_ms.map(|before| (now_ms - before) as f64 / 1e3).filter(|seconds| *seconds > 0.0);
         self.before_ms = Some(now_ms);
         let mut usage = BTreeMap::new();
-        for (name, pid) in &self.watched {
-            let family = family(*pid, &children);
+        for (name, pid, whole) in &self.watched {
+            let family = if *whole { family(*pid, &children) } else { vec![*pid] };
             let seconds: f64 = family.iter().filter_map(|pid| cpu_seconds(*pid)).sum();
             let mb: f64 = family.iter().filter_map(|pid| pss_mb(*pid)).sum();
             let before = self.before.insert(name.clone(), seconds);
@@ -149,7 +154,7 @@ mod tests {
         let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert_eq!(listener(listening.local_addr().unwrap()), Some(std::process::id()));
         let mut sampler = Sampler::default();
-        sampler.watch("me", std::process::id());
+        sampler.watch_self("me");
         sampler.take(0);
         let began = std::time::Instant::now();
         let mut work = 0u64;

@@ -1,20 +1,21 @@
 //! The servers of a run, and a place of its own on each: topics with a prefix, a database, a prefix of keys.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use autoreply::error::Problem;
 use autoreply::stream::topics;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sqlx::{AssertSqlSafe, Connection as _};
 
-/// The addresses of a run's servers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use crate::services::{Addresses, Services};
+
+/// The servers of a run.
+#[derive(Debug)]
 pub struct Servers {
     /// Kafka, as `host:port,...`.
     pub kafka: String,
@@ -22,44 +23,34 @@ pub struct Servers {
     pub postgres: String,
     /// Redis, as a URL.
     pub redis: String,
-    /// The directory of servers that this run has started and ends.
-    pub own: Option<PathBuf>,
+    /// Those that this run has started; they end with it.
+    _own: Option<Services>,
 }
 
-const VARIABLES: [&str; 3] = ["AUTOREPLY_TEST_KAFKA", "AUTOREPLY_TEST_POSTGRES", "AUTOREPLY_TEST_REDIS"];
-
 impl Servers {
-    /// The servers that the environment names; where it names none, `scripts/services` starts them in `directory`.
+    /// The servers that the environment names (`AUTOREPLY_TEST_KAFKA` and so on); where it does not name all three, own
+    /// ones in `directory`.
     ///
     /// # Errors
     /// They cannot be started.
-    pub fn find(scripts: &Path, directory: &Path) -> Result<Self, Problem> {
+    pub async fn find(directory: &Path) -> Result<Self, Problem> {
         let environment = autoreply::settings::environment();
-        let named = VARIABLES.map(|name| environment.get(name).cloned().filter(|value| !value.is_empty()));
-        if let [Some(kafka), Some(postgres), Some(redis)] = named {
-            return Ok(Self { kafka, postgres, redis, own: None });
+        let lines = environment.iter().map(|(name, value)| format!("{name}={value}\n"));
+        match Self::of(&Addresses::parse(&lines.collect::<String>()), None) {
+            Ok(named) => Ok(named),
+            Err(_) => {
+                let own = Services::up(directory, 1).await?;
+                let addresses = own.addresses().clone();
+                Self::of(&addresses, Some(own))
+            }
         }
-        services(scripts, directory, "up")?;
-        let place = directory.join("env");
-        let text = std::fs::read_to_string(&place)
-            .map_err(|error| Problem::new(error.to_string(), place.display().to_string(), "Run `make services`"))?;
-        let value = |name: &str| {
-            let line = text.lines().map(|line| line.trim_start_matches("export ")).find_map(|line| {
-                line.strip_prefix(name)?.strip_prefix('=').map(|value| value.trim_matches(['"', '\'']).to_owned())
-            });
-            line.ok_or_else(|| Problem::new(format!("it does not name {name}"), "scripts/services env", "Mend it"))
-        };
-        let [kafka, postgres, redis] = VARIABLES;
-        let own = Some(directory.to_owned());
-        Ok(Self { kafka: value(kafka)?, postgres: value(postgres)?, redis: value(redis)?, own })
     }
 
-    /// Ends the servers that this run has started.
-    ///
-    /// # Errors
-    /// They do not end.
-    pub fn end(&self, scripts: &Path) -> Result<(), Problem> {
-        self.own.as_ref().map_or(Ok(()), |directory| services(scripts, directory, "down"))
+    fn of(addresses: &Addresses, own: Option<Services>) -> Result<Self, Problem> {
+        let Addresses { kafka: Some(kafka), postgres: Some(postgres), redis: Some(redis) } = addresses.clone() else {
+            return Err(Problem::new("a server is missing", "AUTOREPLY_TEST_*", "Name all three, or none"));
+        };
+        Ok(Self { kafka, postgres, redis, _own: own })
     }
 
     /// The servers' names with the process that listens, where it runs on this machine.
@@ -84,24 +75,6 @@ fn authority(url: &str) -> &str {
 
 fn address(text: &str) -> Option<SocketAddr> {
     text.to_socket_addrs().ok()?.next()
-}
-
-fn services(scripts: &Path, directory: &Path, verb: &str) -> Result<(), Problem> {
-    let program = scripts.join("services");
-    let cannot = |why: String| {
-        Problem::new(
-            why,
-            program.display().to_string(),
-            "Set AUTOREPLY_TEST_KAFKA, _POSTGRES and _REDIS to servers that run",
-        )
-    };
-    let output = Command::new(&program)
-        .arg(verb)
-        .env("SERVICES_DIR", directory)
-        .output()
-        .map_err(|error| cannot(format!("it does not start ({error})")))?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(()) } else { Err(cannot(told.lines().last().unwrap_or("it failed").to_owned())) }
 }
 
 /// A database of this run.
@@ -162,27 +135,6 @@ impl Topics {
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>, Problem> {
         let client = ClientConfig::new().set("bootstrap.servers", &self.brokers).create();
         client.map_err(|error| Problem::new(error.to_string(), &self.brokers, "Check the brokers' addresses"))
-    }
-
-    /// Makes them, with `copies` of each partition.
-    ///
-    /// # Errors
-    /// The brokers do not take them.
-    pub async fn create(&self, copies: i32) -> Result<(), Problem> {
-        let cannot = |why: String| Problem::new(why, &self.brokers, "Check that Kafka runs");
-        let all = topics::all()?;
-        let names: Vec<String> = all.iter().map(|topic| self.physical(&topic.name)).collect();
-        let configs: Vec<_> = all.iter().map(topics::Topic::config).collect();
-        let topic = |((topic, name), config)| {
-            let topic: &topics::Topic = topic;
-            let (name, config): (&String, &Vec<(&'static str, String)>) = (name, config);
-            let new = NewTopic::new(name, topic.partitions, TopicReplication::Fixed(copies));
-            config.iter().fold(new, |new, (key, value)| new.set(key, value))
-        };
-        let new: Vec<_> = all.iter().zip(&names).zip(&configs).map(topic).collect();
-        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
-        let made = self.admin()?.create_topics(&new, &options).await.map_err(|error| cannot(error.to_string()))?;
-        made.into_iter().try_for_each(|one| one.map(drop).map_err(|(name, code)| cannot(format!("{name}: {code}"))))
     }
 
     /// Removes them.

@@ -21,7 +21,7 @@ pub struct Tally {
     /// Named by a line that was sent.
     pub answered: usize,
     /// Shown, and named by no line.
-    pub lost: usize,
+    pub unanswered: usize,
     /// Named by more than one line.
     pub twice: usize,
     /// Named after a message of the same conversation that was shown later.
@@ -102,7 +102,7 @@ impl Material {
             for window in windows.values() {
                 tally.shown += window.shown.len();
                 tally.answered += window.answers.len();
-                tally.lost += window.shown.len() - window.answers.len();
+                tally.unanswered += window.shown.len() - window.answers.len();
             }
         }
         (tally, ends)

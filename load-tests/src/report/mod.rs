@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use figures::Percentiles;
 pub use material::{Material, Tally};
 
+use crate::checker::Verdict;
 use crate::load::Scenario;
 use figures::Second;
 
@@ -176,8 +177,8 @@ pub struct Report {
     pub knee: Option<f64>,
     /// The goals.
     pub goals: Vec<Goal>,
-    /// What the checker says, if it was asked.
-    pub verdict: Option<String>,
+    /// What the checker says, if it was asked: each promise, and how many offend against it.
+    pub verdict: Vec<(String, usize)>,
     #[serde(skip)]
     seconds_of_plan: Vec<Second>,
 }
@@ -215,7 +216,7 @@ impl Report {
             knee: scenario.find_knee.then(|| figures::knee(&steps)).flatten(),
             steps,
             goals: Vec::new(),
-            verdict: None,
+            verdict: Vec::new(),
             seconds_of_plan: figures::seconds(material, &replies, &ends),
         };
         report.goals = report.goals_of(scenario);
@@ -246,6 +247,18 @@ impl Report {
         .collect()
     }
 
+    /// Takes in what the checker says.
+    pub fn judge(&mut self, verdict: &Verdict) {
+        let findings = verdict.findings.iter();
+        self.verdict = findings.map(|finding| (finding.judgement.title().to_owned(), finding.faults)).collect();
+    }
+
+    /// Whether everything was answered, once, in order and where it belongs, and the checker has found nothing.
+    pub fn is_clean(&self) -> bool {
+        let Tally { unanswered, twice, misordered, elsewhere, .. } = self.tally;
+        self.verdict.iter().all(|(_, faults)| *faults == 0) && unanswered + twice + misordered + elsewhere == 0
+    }
+
     /// Writes `report.json` and `report.html`.
     ///
     /// # Errors
@@ -268,7 +281,7 @@ impl Report {
         let mut rows = vec![
             (
                 "rate".to_owned(),
-                format!("{:.1}/s planned, {:.1}/s held, {} s", self.rate_planned, self.rate_held, self.seconds),
+                format!("{:.1}/s planned, {:.1}/s held, {:.1} s", self.rate_planned, self.rate_held, self.seconds),
             ),
             ("pipeline overhead".to_owned(), latency(&self.overhead)),
             ("end to end".to_owned(), latency(&self.end_to_end)),
@@ -276,11 +289,11 @@ impl Report {
             (
                 "messages".to_owned(),
                 format!(
-                    "{} planned, {} shown, {} answered; {} lost, {} twice, {} misordered, {} elsewhere",
+                    "{} planned, {} shown, {} answered, {} not; {} twice, {} misordered, {} elsewhere",
                     tally.planned,
                     tally.shown,
                     tally.answered,
-                    tally.lost,
+                    tally.unanswered,
                     tally.twice,
                     tally.misordered,
                     tally.elsewhere
@@ -302,7 +315,10 @@ impl Report {
             let met = if goal.met { "met" } else { "MISSED" };
             (format!("goal: {}", goal.what), format!("{:.1} wanted, {:.1}: {met}", goal.wanted, goal.reached))
         }));
-        rows.extend(self.verdict.iter().map(|verdict| ("checker".to_owned(), verdict.clone())));
+        rows.extend(self.verdict.iter().map(|(promise, faults)| {
+            let word = if *faults == 0 { "ok".to_owned() } else { format!("{faults} FAULTS, see verdict.json") };
+            (format!("checker: {promise}"), word)
+        }));
         rows
     }
 

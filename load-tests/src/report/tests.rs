@@ -73,7 +73,7 @@ fn what_was_lost_sent_twice_misordered_or_sent_elsewhere_is_counted() {
         ],
     );
     let tally = material.tally().0;
-    let expected = Tally { planned: 5, shown: 4, answered: 2, lost: 2, twice: 1, misordered: 1, elsewhere: 1 };
+    let expected = Tally { planned: 5, shown: 4, answered: 2, unanswered: 2, twice: 1, misordered: 1, elsewhere: 1 };
     assert_eq!(tally, expected);
 }
 

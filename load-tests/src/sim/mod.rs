@@ -145,11 +145,9 @@ impl Config {
     pub fn layers(&self) -> Result<Layers, Problem> {
         let unfit = |error: toml::de::Error| Problem::new(error.message().to_owned(), "the desks' settings", "Mend it");
         let mut all: toml::Table = SETTINGS.parse().map_err(unfit)?;
-        let mut stream = toml::Table::from_iter([("brokers".to_owned(), self.brokers.clone().into())]);
-        if self.topic_prefix != topic_prefix() {
-            stream.insert("topic_prefix".to_owned(), self.topic_prefix.clone().into());
-        }
-        merge(&mut all, toml::Table::from_iter([("stream".to_owned(), stream.into())]));
+        let stream = [("brokers", &self.brokers), ("topic_prefix", &self.topic_prefix)]
+            .map(|(key, value)| (key.to_owned(), value.clone().into()));
+        merge(&mut all, toml::Table::from_iter([("stream".to_owned(), toml::Table::from_iter(stream).into())]));
         merge(&mut all, self.settings.clone());
         let write = || -> std::io::Result<tempfile::NamedTempFile> {
             let file = tempfile::NamedTempFile::new()?;
