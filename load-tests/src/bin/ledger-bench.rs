@@ -59,7 +59,7 @@ struct Arguments {
 /// Everything that a worker needs beside its ledger, answering at once.
 struct Rest {
     model: Duration,
-    commands: mpsc::UnboundedSender<(TurnId, Revision)>,
+    commands: mpsc::UnboundedSender<(TurnId, Instant)>,
 }
 
 #[async_trait]
@@ -97,7 +97,7 @@ impl Memory for Rest {
 impl Commands for Rest {
     async fn publish(&self, command: &Command) -> Result<(), CommandsError> {
         if let Command::Send(send) = command {
-            self.commands.send((send.turn, send.revision)).map_err(|error| CommandsError(error.to_string()))?;
+            self.commands.send((send.turn, Instant::now())).map_err(|error| CommandsError(error.to_string()))?;
         }
         Ok(())
     }
@@ -184,19 +184,18 @@ struct Seen {
 async fn follow(
     worker: Worker,
     seen: Arc<Mutex<Seen>>,
-    mut commands: mpsc::UnboundedReceiver<(TurnId, Revision)>,
+    mut commands: mpsc::UnboundedReceiver<(TurnId, Instant)>,
     done: Arc<AtomicU64>,
 ) {
     let mut group = Vec::with_capacity(1_000);
     while commands.recv_many(&mut group, 1_000).await > 0 {
-        let now = Instant::now();
         let outcomes: Vec<ReplyOutcome> = {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             group
                 .drain(..)
-                .filter_map(|(turn, _)| {
+                .filter_map(|(turn, published)| {
                     let (planned, of) = seen.turns.remove(&turn)?;
-                    let micros = now.saturating_duration_since(planned).as_micros();
+                    let micros = published.saturating_duration_since(planned).as_micros();
                     seen.latencies.push(u64::try_from(micros).unwrap_or(u64::MAX));
                     Some(outcome(&of))
                 })
@@ -265,7 +264,9 @@ async fn main() -> Result<(), Failure> {
             batch.push(of);
         }
         next = due;
-        worker.on_messages(batch).await?;
+        if !batch.is_empty() {
+            worker.on_messages(batch).await?;
+        }
     }
     while done.load(Ordering::Relaxed) < total && began.elapsed() < Duration::from_secs(arguments.seconds * 4 + 30) {
         tokio::time::sleep(Duration::from_millis(10)).await;
