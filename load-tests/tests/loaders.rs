@@ -163,6 +163,7 @@ async fn the_topics_of_a_real_kafka_are_read_from_beginning_to_end() {
             text,
             authority: Authority::Auto,
             issued_at: jiff::Timestamp::UNIX_EPOCH,
+            owner_token: None,
         });
         Codec::default().encode_command(&command, &envelope).unwrap()
     };

@@ -347,8 +347,6 @@ impl Cluster {
         let ttl = (self.scale.command_ttl_seconds * 1000) as i64;
         let mut settings = toml::Table::new();
         set(&mut settings, "journal", "command_ttl_ms", ttl);
-        // A frozen turn whose reply never comes gives way to the next one after this.
-        set(&mut settings, "journal", "detection_ttl_ms", 2 * ttl);
         set(&mut settings, "journal", "acknowledge_within_ms", 3000);
         sim::Config {
             name: name.to_owned(),

@@ -19,7 +19,7 @@ use crate::stream::{Connection, StreamError};
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often, and how long apart, the cluster is asked whether it knows what was created.
-const LOOKS: u32 = 50;
+const LOOKS: u32 = 150;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 type Admin = AdminClient<Heard>;
@@ -78,16 +78,17 @@ impl Connection {
                 Change::Set { topic, key, to, .. } => set(&admin, &options, topic, key, to).await?,
             }
         }
+        // Brokers tell each other of a new topic one after the other; until then one of them may not know it at all.
+        let mut seen = "the brokers do not show it yet; look again with `autoreply topics plan`".to_owned();
         for _ in 0..LOOKS {
-            if self.plan_with(&admin).await?.changes.is_empty() {
-                return Ok(());
+            match self.plan_with(&admin).await {
+                Ok(plan) if plan.changes.is_empty() => return Ok(()),
+                Ok(_) => {}
+                Err(error) => seen = error.to_string(),
             }
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
-        Err(failed(
-            "the topics were changed",
-            "the brokers do not show it yet; look again with `autoreply topics plan`",
-        ))
+        Err(failed("the topics were changed", seen))
     }
 
     fn admin(&self) -> Result<Arc<Admin>, StreamError> {
