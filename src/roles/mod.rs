@@ -5,9 +5,9 @@ mod admin;
 mod applications;
 mod consistency;
 pub mod control;
-pub mod dead_letters;
 #[cfg(feature = "worker")]
 pub mod counted;
+pub mod dead_letters;
 #[cfg(all(feature = "desktop", feature = "worker"))]
 pub mod demo;
 pub mod desks;
@@ -28,9 +28,9 @@ pub mod relay;
 pub mod run;
 pub mod sagas;
 pub mod settings;
-pub mod topics;
 #[cfg(feature = "worker")]
 mod story;
+pub mod topics;
 #[cfg(test)]
 #[cfg(all(feature = "desktop", feature = "worker"))]
 mod two_desks_tests;

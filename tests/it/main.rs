@@ -8,6 +8,7 @@
     reason = "a test says what is wrong by failing"
 )]
 
+mod cluster;
 mod crash;
 mod end_to_end;
 mod harness;

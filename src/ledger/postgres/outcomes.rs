@@ -243,9 +243,12 @@ async fn remember(
 pub(super) struct Orphan(ReplyOutcome);
 
 impl Orphan {
-    /// Applies it to the saga that is being made.
-    pub(super) fn adopt(&self, page: &mut Page, saga: &mut Saga) {
-        if !settle(page, saga, &self.0) {
+    /// Applies it to the saga that is being made. `told` holds what was told of the saga's outcomes so far.
+    pub(super) fn adopt(&self, page: &mut Page, saga: &mut Saga, told: &mut HashSet<(Revision, String)>) {
+        let (ended_at, detail) = (saga.revision, detail_of(&self.0));
+        if settle(page, saga, &self.0) {
+            told.insert((ended_at, detail));
+        } else if told.insert((self.0.revision, detail)) {
             tell_kept(page, saga, &self.0);
         }
     }

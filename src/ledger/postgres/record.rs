@@ -1,6 +1,6 @@
 //! Recording turns.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
@@ -152,8 +152,9 @@ impl Record<'_> {
         page.writes.turns.push(row(turn, &owner)?);
         let stamp = Stamp::of(item.event, &lease.worker);
         page.tell(stamp, (saga.turn, saga.revision), "recorded", (None, State::START), "");
+        let mut told = HashSet::new();
         for orphan in orphans {
-            orphan.adopt(page, &mut saga);
+            orphan.adopt(page, &mut saga, &mut told);
         }
         if saga.state.effect().is_some() {
             page.writes.new.push(saga);
