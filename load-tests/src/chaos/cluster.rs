@@ -132,6 +132,15 @@ impl Cluster {
         };
         cluster.write_settings()?;
         apply_topics(&cluster.programs, directory).await?;
+        let migrated = cluster_command(&cluster.programs, directory, &["migrate"]).await?;
+        if !migrated.status.success() {
+            let said = String::from_utf8_lossy(&migrated.stderr).trim().to_owned();
+            return Err(Problem::new(
+                format!("the ledger's tables cannot be made: {said}"),
+                directory.display().to_string(),
+                "See the database's log",
+            ));
+        }
         Ok(cluster)
     }
 
@@ -391,13 +400,10 @@ async fn ledger_place(directory: &Path, addresses: &Addresses, name: &str) -> Re
 /// # Errors
 /// Kafka does not take them.
 pub async fn apply_topics(programs: &Programs, directory: &Path) -> Result<(), Problem> {
-    let config = directory.join("config/worker-0.toml");
     let mut said = String::new();
     // Brokers that have just come up may need a moment to show what was made.
     for _ in 0..TOPIC_TRIES {
-        let mut command = tokio::process::Command::new(&programs.autoreply);
-        command.arg("--config").arg(&config).args(["topics", "apply", "--yes"]).stdin(Stdio::null());
-        let ended = command.output().await.map_err(|error| disk(&programs.autoreply, &error))?;
+        let ended = cluster_command(programs, directory, &["topics", "apply", "--yes"]).await?;
         if ended.status.success() {
             return Ok(());
         }
@@ -406,9 +412,20 @@ pub async fn apply_topics(programs: &Programs, directory: &Path) -> Result<(), P
     }
     Err(Problem::new(
         format!("the topics cannot be made: {said}"),
-        config.display().to_string(),
+        directory.display().to_string(),
         "See the brokers' logs",
     ))
+}
+
+/// What an operator types, with the settings of the first worker.
+async fn cluster_command(
+    programs: &Programs,
+    directory: &Path,
+    words: &[&str],
+) -> Result<std::process::Output, Problem> {
+    let mut command = tokio::process::Command::new(&programs.autoreply);
+    command.arg("--config").arg(directory.join("config/worker-0.toml")).args(words).stdin(Stdio::null());
+    command.output().await.map_err(|error| disk(&programs.autoreply, &error))
 }
 
 fn set(table: &mut toml::Table, section: &str, key: &str, value: impl Into<toml::Value>) {
