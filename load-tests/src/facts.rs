@@ -118,8 +118,6 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> std::io::Result<Vec<T>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
     use super::*;
 
     #[test]

@@ -15,3 +15,9 @@ mod worker_tests;
 pub use postgres::{Migrated, PostgresLedger};
 pub use settings::{Settings, Tls};
 pub use sqlite::SqliteLedger;
+
+/// The error of a row that a database refuses where no caller could have given a bad one.
+fn refused_alone(crate::saga::Rejected(why): crate::saga::Rejected) -> crate::saga::LedgerError {
+    let problem = crate::error::Problem::new(why, "the ledger", "This is a bug in autoreply; report it");
+    crate::saga::LedgerError::Storage(problem)
+}

@@ -208,14 +208,7 @@ fn start_executor(
 /// It does not start, or a part of it died.
 pub async fn run(context: &Context, capture_only: bool) -> Result<(), Problem> {
     let mut process = process::Process::start(context, "desktop")?;
-    if context.layers.section::<crate::stream::Settings>("stream")?.is_embedded() {
-        return Err(Problem::new(
-            "a desktop by itself needs a broker that the workers reach, and the embedded one lives in one process",
-            "stream.brokers",
-            "Set it to your Kafka's addresses, or use `autoreply run` on a single machine",
-        ));
-    }
-    let connection = process.connect(context)?;
+    let connection = process.connect_with_others(context)?;
     let (metrics, clock) = (process.metrics.clone(), process.clock.clone());
     let journal = start(context, &connection, &mut process.supervisor, &metrics, &clock, capture_only).await?;
     let mut parts = process.admin_parts("desktop");

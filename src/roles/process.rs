@@ -78,6 +78,21 @@ impl Process {
         Ok(connection)
     }
 
+    /// The same for a role that needs a broker which others reach too.
+    ///
+    /// # Errors
+    /// As for [`Self::connect`], and the settings name the embedded broker: it lives in one process.
+    pub fn connect_with_others(&mut self, context: &Context) -> Result<Connection, Problem> {
+        if context.layers.section::<crate::stream::Settings>("stream")?.is_embedded() {
+            return Err(Problem::new(
+                "half of autoreply by itself needs a broker that the other half reaches, and the embedded one lives in one process",
+                "stream.brokers",
+                "Set it to your Kafka's addresses, or use `autoreply run` on a single machine",
+            ));
+        }
+        self.connect(context)
+    }
+
     /// A writer of this role's records.
     pub fn outbound(&self, connection: &Connection, source: Source) -> Outbound {
         Outbound::new(connection, source, self.clock.clone())

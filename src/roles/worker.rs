@@ -303,14 +303,7 @@ fn not_done(error: &LedgerError) -> NotDone {
 /// It does not start, or a part of it died.
 pub async fn run(context: &Context) -> Result<(), Problem> {
     let mut process = process::Process::start(context, "worker")?;
-    let connection = process.connect(context)?;
-    if connection_is_embedded(context)? {
-        return Err(Problem::new(
-            "a worker by itself needs a broker that others reach, and the embedded one lives in one process",
-            "stream.brokers",
-            "Set it to your Kafka's addresses, or use `autoreply run` on a single machine",
-        ));
-    }
+    let connection = process.connect_with_others(context)?;
     if !context.layers.section::<ledger::Settings>("ledger")?.is_postgres() {
         tracing::warn!("the ledger is a SQLite file: no second worker can share it (see ledger.url)");
     }
@@ -322,8 +315,4 @@ pub async fn run(context: &Context) -> Result<(), Problem> {
     let ended = process.run().await;
     running.finish().await;
     ended
-}
-
-fn connection_is_embedded(context: &Context) -> Result<bool, Problem> {
-    Ok(context.layers.section::<stream::Settings>("stream")?.is_embedded())
 }

@@ -6,9 +6,8 @@
 //! ledger-bench --rate 1000 --seconds 20 --url postgres://autoreply@127.0.0.1:5432/empty   # is migrated and filled
 //! ```
 
-#![allow(clippy::print_stdout, reason = "a program that prints its figures")]
-
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -203,14 +202,18 @@ async fn follow(
         };
         done.fetch_add(outcomes.len() as u64, Ordering::Relaxed);
         if let Err(error) = worker.on_outcomes(outcomes).await {
-            println!("outcomes were not applied: {error}");
+            let _ = writeln!(std::io::stderr(), "ledger-bench: outcomes were not applied: {error}");
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-fn table(metrics: &Metrics, turns: u64) {
-    println!("\n{:<12} {:>8} {:>12} {:>10} {:>14}", "group", "groups", "rows/group", "mean ms", "groups/1k turns");
+fn table(out: &mut impl Write, metrics: &Metrics, turns: u64) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "\n{:<12} {:>8} {:>12} {:>10} {:>14}",
+        "group", "groups", "rows/group", "mean ms", "groups/1k turns"
+    )?;
     for (name, operation) in [
         ("record", LedgerWrite::Record),
         ("transition", LedgerWrite::Transition),
@@ -219,13 +222,15 @@ fn table(metrics: &Metrics, turns: u64) {
     ] {
         let (time, size) = (metrics.ledger_write.of(operation), metrics.ledger_group.of(operation));
         let groups = time.get_sample_count().max(1) as f64;
-        println!(
+        writeln!(
+            out,
             "{name:<12} {groups:>8} {:>12.1} {:>10.2} {:>14.1}",
             size.get_sample_sum() / groups,
             time.get_sample_sum() / groups * 1_000.0,
             groups / turns as f64 * 1_000.0,
-        );
+        )?;
     }
+    Ok(())
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -273,36 +278,46 @@ async fn main() -> Result<(), Failure> {
     }
     let took = began.elapsed();
     worker.drain(Duration::from_secs(10)).await;
-    report(&arguments, &seen, total, took)?;
-    table(&metrics, total);
+    let mut out = std::io::stdout().lock();
+    report(&mut out, &arguments, &seen, total, took)?;
+    table(&mut out, &metrics, total)?;
+    drop(out);
     ledger.close().await;
     if let (Some(before), Some(after)) = (before, commits(&arguments.url).await?) {
-        println!("commits a 1,000 turns: {:.0}", (after - before) as f64 / total as f64 * 1_000.0);
+        writeln!(std::io::stdout(), "commits a 1,000 turns: {:.0}", (after - before) as f64 / total as f64 * 1_000.0)?;
     }
     tasks.abort_all();
     Ok(())
 }
 
-fn report(arguments: &Arguments, seen: &Mutex<Seen>, total: u64, took: Duration) -> Result<(), Failure> {
+fn report(
+    out: &mut impl Write,
+    arguments: &Arguments,
+    seen: &Mutex<Seen>,
+    total: u64,
+    took: Duration,
+) -> Result<(), Failure> {
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     let mut histogram = Histogram::<u64>::new(3)?;
     for micros in &seen.latencies {
         histogram.record(*micros)?;
     }
     let ms = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1_000.0 - arguments.model_ms as f64;
-    println!(
+    writeln!(
+        out,
         "{} turns of {total} in {:.1} s, {} not answered",
         seen.latencies.len(),
         took.as_secs_f64(),
         seen.turns.len()
-    );
-    println!("{:.0} turns/s", seen.latencies.len() as f64 / took.as_secs_f64());
-    println!(
+    )?;
+    writeln!(out, "{:.0} turns/s", seen.latencies.len() as f64 / took.as_secs_f64())?;
+    writeln!(
+        out,
         "planned arrival to command, model taken off: p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, most {:.2} ms",
         ms(0.5),
         ms(0.9),
         ms(0.99),
         ms(1.0)
-    );
+    )?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! One process of simulated desktops: `sim-desks --config desks.toml`. It may be killed at any moment and started
 //! again with the same file.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,10 +30,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            #[allow(clippy::print_stderr, reason = "the command line is where errors are shown")]
-            {
-                eprintln!("sim-desks: {problem}");
-            }
+            let _ = writeln!(std::io::stderr(), "sim-desks: {problem}");
             ExitCode::FAILURE
         }
     }

@@ -1,7 +1,5 @@
 //! The judge is judged: consistent histories are clean, and each planted fault is found as what it is.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use proptest::prelude::*;
 
 use super::material::{Facts, Leak, Saga, Shown};

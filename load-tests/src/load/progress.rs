@@ -60,8 +60,6 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
     use std::io::Write as _;
 
     use super::*;

@@ -121,8 +121,6 @@ impl Scenario {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
     use super::*;
 
     fn messages(scenario: &Scenario) -> usize {

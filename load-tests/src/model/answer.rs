@@ -147,8 +147,6 @@ pub(super) fn refusal(form: Form, message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
     use autoreply::contract::{
         ContextLine, Conversation, ConversationKind, Direction, Extraction, ExtractionMethod, JournalId, TurnId,
         TurnMessage,

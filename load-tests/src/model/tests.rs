@@ -1,7 +1,5 @@
 //! Each behaviour, seen by a client that hides nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use super::*;
 use crate::facts::{AppLine, Planned, Side, token};
 use crate::load::sampler::{Sample, Usage};

@@ -87,9 +87,7 @@ impl From<LedgerError> for Fault {
 impl From<Fault> for LedgerError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Bad(Rejected(why)) => {
-                Self::Storage(Problem::new(why, "the ledger", "This is a bug in autoreply; report it"))
-            }
+            Fault::Bad(rejected) => crate::ledger::refused_alone(rejected),
             Fault::Again(why) => Self::Unavailable(why),
             Fault::Ledger(error) => error,
         }

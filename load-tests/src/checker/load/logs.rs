@@ -39,8 +39,6 @@ pub fn leaks(directories: &[PathBuf], planned: &[Planned]) -> Result<Vec<Leak>, 
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
     use super::*;
 
     #[test]
