@@ -63,6 +63,8 @@ pub(super) fn count(metrics: &Metrics, desks: &[Desk]) {
         let many = desks.iter().filter(|desk| state_of(desk) == Some(*state)).count();
         metrics.desks.of(*state).set(many as f64);
     }
+    let listening = desks.iter().filter(|desk| desk.last_seen.is_some() && !desk.stopped);
+    metrics.desks_silent.set(listening.map(|desk| desk.silent_for.as_secs_f64()).fold(0.0, f64::max));
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ pub(super) async fn forget(ledger: &SqliteLedger, peer: &str) -> Result<Vec<Conv
 
 async fn forget_in(tx: &mut SqliteConnection, peer: &str, now: i64) -> Result<Vec<ConversationId>, Fault> {
     let rows =
-        sqlx::query("select turn, revision, state, effect, lease_token, body, conversation from sagas where peer = ?")
+        sqlx::query("select turn, revision, state, effect, lease_token, deadline_at, body, conversation from sagas where peer = ?")
             .bind(peer)
             .fetch_all(&mut *tx)
             .await?;
