@@ -154,7 +154,12 @@ impl<J: Authority, D: Desk> Executor<J, D> {
     }
 
     /// Tells how long a stage took, once it is another one. A stage is known with its beginning in the attempt.
-    fn watch(&self, (stage, began): (Option<Stage>, Duration), next: Option<Stage>, now: Duration) -> (Option<Stage>, Duration) {
+    fn watch(
+        &self,
+        (stage, began): (Option<Stage>, Duration),
+        next: Option<Stage>,
+        now: Duration,
+    ) -> (Option<Stage>, Duration) {
         if stage == next {
             return (stage, began);
         }

@@ -24,8 +24,8 @@ impl Journal {
                 if CommandRow::load(&mut tx, send.turn, send.revision).await?.is_some() {
                     Accepted::Repeated
                 } else {
-                    self.take_send(&mut tx, &send, now).await?;
-                    Accepted::Noted
+                    let is_news = self.take_send(&mut tx, &send, now).await?;
+                    if is_news { Accepted::TurnAcknowledged } else { Accepted::Noted }
                 }
             }
             Command::Withdraw(withdraw) if withdraw.desktop == *self.desktop() => {
@@ -48,22 +48,28 @@ impl Journal {
         Ok(accepted)
     }
 
-    async fn take_send(&self, tx: &mut SqliteConnection, send: &ReplySend, now: Timestamp) -> Result<(), JournalError> {
+    /// Takes a reply that is not known. Whether its turn's recording is news by it.
+    async fn take_send(
+        &self,
+        tx: &mut SqliteConnection,
+        send: &ReplySend,
+        now: Timestamp,
+    ) -> Result<bool, JournalError> {
         let held = TurnRow::load(tx, send.turn).await?;
         let Some(turn) = held.filter(|turn| send.journal == self.id() && turn.conversation == send.conversation) else {
-            return self.refuse(tx, send, Effect::Refused, "this journal does not hold the turn", now).await;
+            self.refuse(tx, send, Effect::Refused, "this journal does not hold the turn", now).await?;
+            return Ok(false);
         };
         if send.revision > turn.revision {
-            return self.refuse(tx, send, Effect::Refused, "this journal does not hold the revision", now).await;
+            self.refuse(tx, send, Effect::Refused, "this journal does not hold the revision", now).await?;
+            return Ok(false);
         }
         // Whoever sends a reply to a revision has recorded it.
-        sqlx::query("update turns set recorded_revision = max(recorded_revision, ?) where id = ?")
-            .bind(send.revision.0)
-            .bind(send.turn.0)
-            .execute(&mut *tx)
-            .await?;
+        let recorded = TurnRecorded { turn: send.turn, revision: send.revision, desktop: send.desktop.clone() };
+        let is_news = take_turn_recorded(tx, &recorded).await?;
         if send.revision < turn.revision {
-            return self.refuse(tx, send, Effect::Superseded, "the turn has a newer revision", now).await;
+            self.refuse(tx, send, Effect::Superseded, "the turn has a newer revision", now).await?;
+            return Ok(is_news);
         }
         let queued = turn.effect.is_none();
         sqlx::query(
@@ -77,7 +83,9 @@ impl Journal {
         .bind(to_millis(now))
         .execute(&mut *tx)
         .await?;
-        let Some(mut row) = ConversationRow::load(tx, send.conversation).await? else { return Ok(()) };
+        let Some(mut row) = ConversationRow::load(tx, send.conversation).await? else {
+            return Ok(is_news);
+        };
         if queued {
             let event = Event::ReplyArrived { number: turn.number, revision: send.revision };
             self.tell(tx, &mut row, event, now).await?;
@@ -87,7 +95,8 @@ impl Journal {
         if matches!(send.authority, Authority::ApprovedBy { .. }) {
             row.trusted = true;
         }
-        row.save(tx).await
+        row.save(tx).await?;
+        Ok(is_news)
     }
 
     /// The turn has ended: its outcome may have been told before the ledger was restored, so it is told again.
@@ -247,11 +256,8 @@ async fn take_turn_recorded(tx: &mut SqliteConnection, record: &TurnRecorded) ->
 /// of the outcome only counts that one down.
 async fn take_outcome_recorded(tx: &mut SqliteConnection, record: &OutcomeRecorded) -> Result<bool, JournalError> {
     let settles = "select acknowledged = 0 and stale_acks = 0 from outcomes where turn = ? and revision = ?";
-    let settles: Option<bool> = sqlx::query_scalar(settles)
-        .bind(record.turn.0)
-        .bind(record.revision.0)
-        .fetch_optional(&mut *tx)
-        .await?;
+    let settles: Option<bool> =
+        sqlx::query_scalar(settles).bind(record.turn.0).bind(record.revision.0).fetch_optional(&mut *tx).await?;
     sqlx::query(
         "update outcomes set acknowledged = (stale_acks = 0), stale_acks = max(stale_acks - 1, 0), \
          publications = case when stale_acks = 0 then 0 else publications end where turn = ? and revision = ?",

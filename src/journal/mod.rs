@@ -22,8 +22,8 @@ mod tests;
 pub use desk::DeskStanding;
 pub use settings::Settings;
 pub use types::{
-    Accepted, Attention, ControlState, ConversationState, FenceVerdict, IntentState, JournalError, LastLook, NewMessage,
-    OpenTurn, OwnLine, Refusal, SendOrder, Sizes, TurnSettings, Unfinished,
+    Accepted, Attention, ControlState, ConversationState, FenceVerdict, IntentState, JournalError, LastLook,
+    NewMessage, OpenTurn, OwnLine, Refusal, SendOrder, Sizes, TurnSettings, Unfinished,
 };
 
 use std::path::Path;

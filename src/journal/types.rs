@@ -229,10 +229,10 @@ pub struct Sizes {
     pub bytes: u64,
 }
 
-/// What a command from Kafka came to, for those who count.
+/// What a command or a notice from Kafka came to, for those who count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
-    /// It was taken, refused with an outcome, or is another desktop's.
+    /// It was taken, refused with an outcome, or not for this desktop; nothing of the below.
     Noted,
     /// A reply that this journal had taken before; nothing was done.
     Repeated,

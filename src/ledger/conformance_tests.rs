@@ -159,7 +159,10 @@ async fn a_reply_goes_its_way_once(site: &dyn Site) {
     ledger.mark_published(&[entry]).await.unwrap();
     site.pass(Duration::from_secs(60)).await;
     assert_eq!(ledger.take_commands(HOUR, 10).await.unwrap(), vec![]);
-    let Applied::Ended { exchange: Some(exchange), end: End::InTime } = tell(ledger, &of, Effect::Confirmed).await else { panic!() };
+    let Applied::Ended { exchange: Some(exchange), end: End::InTime } = tell(ledger, &of, Effect::Confirmed).await
+    else {
+        panic!()
+    };
     assert_eq!((exchange.inbound.as_str(), exchange.reply.as_str()), ("a-secret-question", "a-secret-answer"));
     assert_eq!(tell(ledger, &of, Effect::Confirmed).await, Applied::Repeated);
     assert_eq!(tell(ledger, &of, Effect::Refused).await, Applied::Kept);
@@ -254,7 +257,8 @@ async fn a_turn_needs_two_writes_and_they_are_whole_or_nothing(site: &dyn Site) 
     assert_eq!(state(ledger, &of).await, State::Open(Phase::QuotaReserved), "the first was not made either");
     let whole = [both(&of, taken.lease, issue(&of))];
     let first = ledger.transition(&whole).await.unwrap();
-    let [Ok(Transitioned::Done { state: end, draft: Some(DraftVersion(1)), entry: Some(_), .. })] = first.as_slice() else {
+    let [Ok(Transitioned::Done { state: end, draft: Some(DraftVersion(1)), entry: Some(_), .. })] = first.as_slice()
+    else {
         panic!("{first:?}")
     };
     assert_eq!(*end, State::Open(Phase::Issued));

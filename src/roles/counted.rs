@@ -44,7 +44,11 @@ impl Counted {
         written
     }
 
-    /// A turn has ended, and the ledger said so to this worker alone.
+    /// A turn has ended, and the ledger said so to this worker alone: the state is changed under a lock, and whoever
+    /// comes later hears that it had ended already. So the workers' counts can be added up, and a turn is due once, by
+    /// the worker whose write ended it in time, or by the one that ended it as overdue. Not counted are the few ends that
+    /// nobody is told of: by `forget`, by an outcome that came before its turn, and by a commit whose answer was lost.
+    /// They are missing in both figures, and so do not change the share that was kept.
     fn ended(&self, effect: Effect, end: End) {
         self.metrics.replies.of(outcome(effect)).inc();
         if end != End::Corrected {

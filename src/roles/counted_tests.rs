@@ -158,7 +158,11 @@ async fn what_ends_without_a_desk_is_counted_and_so_is_the_guard_that_did_it() {
     assert_eq!([Effect::Capped, Effect::Off, Effect::Rejected].map(|effect| scene.ends(effect)), [1.0, 1.0, 1.0]);
     let guards = [Guard::Quota, Guard::Mode, Guard::Owner];
     assert_eq!(guards.map(|guard| scene.sum(|metrics| metrics.guards.of(guard).get())), [1.0, 1.0, 0.0]);
-    assert_eq!(scene.sum(|metrics| metrics.compensations.of(CompensationStep::Abandon).get()), 1.0, "off undoes nothing");
+    assert_eq!(
+        scene.sum(|metrics| metrics.compensations.of(CompensationStep::Abandon).get()),
+        1.0,
+        "off undoes nothing"
+    );
 }
 
 #[tokio::test]

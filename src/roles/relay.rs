@@ -141,7 +141,8 @@ async fn take_notices(shared: &Shared, inbound: &Inbound, own: &DesktopId, batch
     for received in batch.iter() {
         match inbound.read(received).await? {
             Some(Incoming::Notice(notice)) if notice.desktop() == own => {
-                shared.journal.hear(&notice, shared.clock.now()).await.map_err(|error| not_done(&error))?;
+                let accepted = shared.journal.hear(&notice, shared.clock.now()).await;
+                count_accepted(&shared.metrics, accepted.map_err(|error| not_done(&error))?);
             }
             Some(Incoming::Notice(_)) | None => {}
             Some(_) => inbound.bury(received, "a record of this type does not belong to this topic").await?,

@@ -174,7 +174,8 @@ pub async fn start(
     });
     let quota = ledger_settings.daily_quota;
     let figures = super::observed::LedgerFigures::new(ledger.clone(), hold, quota, metrics.clone());
-    supervisor.spawn("the worker's figures", tell_figures(figures, worker.clone(), metrics.clone(), supervisor.stop_token()));
+    supervisor
+        .spawn("the worker's figures", tell_figures(figures, worker.clone(), metrics.clone(), supervisor.stop_token()));
     Ok(Running { worker, ledger, account_hold: hold })
 }
 

@@ -112,14 +112,12 @@ catalogue! {
     /// Turns that ended, by what became of them, counted where the ledger wrote it down. One whose effect better
     /// evidence replaces is counted under both.
     replies: By<CounterVec, Outcome> = "autoreply_replies_total" by Worker;
-    /// Turns whose deadline counts: each that ended, once, by the worker whose write to the ledger ended it, be it with
-    /// the desk's outcome, by the worker's own decision, or when recovery found it overdue. The write tells one worker
-    /// alone that it was the end, so several workers never count a turn twice. One that newer text opens again has a
-    /// new deadline, and counts again. What a person removed with `forget`, an outcome that came before its turn, and
-    /// an end whose commit nobody heard of are not counted.
+    /// Turns whose time has come: each that ended, counted once, by the one worker whose write to the ledger ended it,
+    /// be it with the desk's outcome, by a decision of its own, or as recovery, once it was overdue. One that newer text
+    /// opens again has a new deadline, and counts again.
     turns_due: Counter = "autoreply_turns_due_total" by Worker;
-    /// Those of the turns due that ended with a recorded effect before their deadline in the ledger, and without being
-    /// asked back. A draft that waited for a person is kept whenever it ends: the wait was theirs.
+    /// Those of them that ended with a recorded effect within their deadline in the ledger, and were not asked back. A
+    /// draft that waited for a person is kept whenever it ends: the wait was theirs.
     turns_kept: Counter = "autoreply_turns_kept_total" by Worker;
     /// Time from the last message of a turn, as the desk saw it, to the ledger's writing down of the desk's outcome, by
     /// effect. The desk's clock and the worker's take part.

@@ -94,9 +94,9 @@ pub(super) async fn story(ledger: &PostgresLedger, turn: TurnId) -> Result<Vec<S
 
 /// Open sagas alone are counted: what has ended may be hundreds of millions of rows.
 pub(super) const OPEN: &str = "
-    select s.state, s.effect, count(*) as many, t.now - min(s.updated_at) as oldest,
-           count(*) filter (where s.deadline_at <= t.now) as overdue
-    from sagas s, (select ledger_now() as now offset 0) as t where s.state <> 'ended' group by s.state, s.effect, t.now";
+    select state, effect, count(*) as many, (select ledger_now()) - min(updated_at) as oldest,
+           count(*) filter (where deadline_at <= (select ledger_now())) as overdue
+    from sagas where state <> 'ended' group by state, effect";
 
 const FIGURES: &str = "
     select ledger_now() - (select min(t.recorded_at) from sagas s join turns t on t.turn = s.turn

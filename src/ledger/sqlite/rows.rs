@@ -117,10 +117,11 @@ pub(super) fn head_of(row: &SqliteRow) -> Result<Head, LedgerError> {
 
 /// The saga of this turn.
 pub(super) async fn head(tx: &mut SqliteConnection, turn: TurnId) -> Result<Option<Head>, Fault> {
-    let row = sqlx::query("select turn, revision, state, effect, lease_token, deadline_at, body from sagas where turn = ?")
-        .bind(turn.to_string())
-        .fetch_optional(tx)
-        .await?;
+    let row =
+        sqlx::query("select turn, revision, state, effect, lease_token, deadline_at, body from sagas where turn = ?")
+            .bind(turn.to_string())
+            .fetch_optional(tx)
+            .await?;
     Ok(row.as_ref().map(head_of).transpose()?)
 }
 

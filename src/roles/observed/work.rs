@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::contract::ConversationId;
 use crate::contract::wire::topic;
 use crate::limits;
+use crate::roles::{counted, desks};
 use crate::saga::state::{Phase, State};
 use crate::saga::{
     Admission, Counts, Draft, DraftRequest, GenerationError, Generator, Ledger, LedgerError, Limits, LimitsError,
@@ -121,7 +122,7 @@ impl LedgerFigures {
 
     /// Asks the ledger once. What it does not tell stays as it was, and its silence gets a figure of its own.
     pub async fn tell(&mut self) {
-        super::super::counted::ledger_pool(&self.metrics, self.ledger.pool());
+        counted::ledger_pool(&self.metrics, self.ledger.pool());
         match self.ask().await {
             Ok(()) => {
                 self.answered = Instant::now();
@@ -136,7 +137,7 @@ impl LedgerFigures {
 
     async fn ask(&self) -> Result<(), LedgerError> {
         ledger_counts(&self.metrics, &self.ledger.counts().await?, self.daily_quota);
-        super::super::desks::count(&self.metrics, &self.ledger.desks(self.hold).await?);
+        desks::count(&self.metrics, &self.ledger.desks(self.hold).await?);
         Ok(())
     }
 }
@@ -190,7 +191,8 @@ mod tests {
             ..Counts::default()
         };
         ledger_counts(&metrics, &counts, 100);
-        let issued = || (metrics.sagas_open.of(SagaState::Issued).get(), metrics.sagas_oldest.of(SagaState::Issued).get());
+        let issued =
+            || (metrics.sagas_open.of(SagaState::Issued).get(), metrics.sagas_oldest.of(SagaState::Issued).get());
         assert_eq!(issued(), (3.0, 2.5));
         assert_eq!((metrics.sagas_overdue.get(), metrics.commands_unpublished.get()), (2.0, 7.0));
         assert_eq!((metrics.quota_used.get(), metrics.sagas_open.of(SagaState::Drafted).get()), (0.25, 0.0));

@@ -17,9 +17,7 @@ fn every_metric_has_help_a_unit_and_a_name_of_its_own() {
         let units: &[&str] = match *kind {
             "counter" => &["_total"],
             "histogram" => &["_seconds", "_bytes", "_size", "_ratio"],
-            _ => {
-                &["_bytes", "_seconds", "_ratio", "_info", "_open", "_local", "_records", "_connections", "_ok"]
-            }
+            _ => &["_bytes", "_seconds", "_ratio", "_info", "_open", "_local", "_records", "_connections", "_ok"],
         };
         assert!(units.iter().any(|unit| name.ends_with(unit)), "{name} is a {kind} without its unit");
         if let Some((_, values)) = labels {
@@ -42,7 +40,7 @@ fn every_metric_is_exposed_from_the_start_and_counts() {
         assert!(text.contains(&format!("# TYPE {} {}\n", row.name, row.kind)));
         let part = if row.kind == "histogram" { "_count" } else { "" };
         let bare = format!("{}{part}", row.name);
-        for (label, values) in &row.labels {
+        if let Some((label, values)) = &row.labels {
             for value in values.iter().map(|value| format!("{label}=\"{value}\"")) {
                 let shown = text.lines().any(|line| line.starts_with(&format!("{bare}{{")) && line.contains(&value));
                 assert!(shown, "{} {value}", row.name);
