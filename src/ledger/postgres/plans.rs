@@ -139,9 +139,9 @@ fn hot() -> Vec<(&'static str, String, &'static [&'static str])> {
 /// The plan that a worker's connection keeps for this statement.
 async fn plan(connection: &mut PgConnection, statement: &str) -> String {
     let parameters = (1..100).take_while(|number| statement.contains(&format!("${number}"))).count();
-    let nulls = vec!["null"; parameters].join(", ");
+    let nulls = if parameters == 0 { String::new() } else { format!("({})", vec!["null"; parameters].join(", ")) };
     connection.execute(AssertSqlSafe(format!("prepare hot as {statement}"))).await.unwrap();
-    let explain = AssertSqlSafe(format!("explain (costs off) execute hot ({nulls})"));
+    let explain = AssertSqlSafe(format!("explain (costs off) execute hot {nulls}"));
     let rows = connection.fetch_all(explain).await.unwrap();
     connection.execute("deallocate hot").await.unwrap();
     let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
