@@ -88,6 +88,8 @@ enum Command {
         #[command(subcommand)]
         command: SettingsCommand,
     },
+    /// Every metric that the running roles show at /metrics, with its labels.
+    Metrics,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -321,6 +323,10 @@ fn run(cli: Cli) -> Done {
     match cli.command {
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "autoreply", &mut std::io::stdout());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Metrics => {
+            print(&roles::metrics::list(cli.json));
             return Ok(ExitCode::SUCCESS);
         }
         #[cfg(feature = "desktop")]

@@ -132,6 +132,10 @@ pub trait Observer: Send {
     fn on_detected(&mut self, count: usize) {
         let _ = count;
     }
+    /// How sure the reading of one of them was, 0 to 1.
+    fn on_confidence(&mut self, confidence: f64) {
+        let _ = confidence;
+    }
     /// The view could not be aligned: a gap.
     fn on_lost(&mut self, conversation: ConversationId) {
         let _ = conversation;

@@ -305,6 +305,7 @@ where
         if detected > 0 {
             tracing::info!(%conversation, lines = detected, "new lines");
             self.observer.on_detected(detected);
+            alignment.new.iter().for_each(|line| self.observer.on_confidence(line.confidence));
         }
     }
 }

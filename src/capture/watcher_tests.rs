@@ -34,6 +34,7 @@ struct World {
     errors: usize,
     lost: usize,
     detected: usize,
+    confidences: Vec<f64>,
     /// Looks recorded for a conversation that was not the one on screen.
     misplaced: usize,
 }
@@ -151,6 +152,9 @@ impl Observer for Told {
     fn on_detected(&mut self, count: usize) {
         self.0.lock().unwrap().detected += count;
     }
+    fn on_confidence(&mut self, confidence: f64) {
+        self.0.lock().unwrap().confidences.push(confidence);
+    }
     fn on_lost(&mut self, _: ConversationId) {
         self.0.lock().unwrap().lost += 1;
     }
@@ -253,6 +257,7 @@ fn history_is_context_a_new_line_is_recorded_once_and_a_stop_is_quick() {
     assert!(took < Duration::from_millis(300), "{took:?}");
     let world = world.lock().unwrap();
     assert_eq!((world.looks, world.recorded.len()), (2, 3), "an unchanged pane is not read again");
+    assert_eq!(world.confidences, [world.recorded[2].extraction.confidence], "history does not count");
     assert!(!world.look.as_ref().unwrap().transcript.contains("4111"));
 }
 

@@ -118,6 +118,10 @@ pub struct Evidence {
 pub struct Timings {
     /// The turn's last message was detected.
     pub detected_at: Option<Timestamp>,
+    /// The conversation had been quiet for long enough after it: the turn was due to be published. Desks of release
+    /// 0.1.0 leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_at: Option<Timestamp>,
     /// The command reached the desktop.
     pub received_at: Option<Timestamp>,
     /// The first key, or the paste.

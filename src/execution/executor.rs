@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::authority::JournalAuthority;
 use super::machine::{Action, Context, Fence, Finish, Machine, Seen};
-use super::ports::{Authority, Desk, Ending, Observer};
+use super::ports::{Authority, Desk, Ending, Observer, Stage};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::contract::{ConversationId, Effect, Evidence, Revision, Timings, TurnId};
@@ -138,7 +138,9 @@ impl<J: Authority, D: Desk> Executor<J, D> {
     fn execute(&mut self, order: SendOrder, mut machine: Machine) -> Result<(), Problem> {
         let timings = order.timings;
         let mut attempt = Attempt { order, timings, own_line: None, began: Instant::now(), intent: false };
+        let mut stage = (machine.stage(), Duration::ZERO);
         loop {
+            stage = self.watch(stage, machine.stage(), attempt.began.elapsed());
             let action = machine.next();
             if let Action::Finish(finish) = action {
                 self.desk.give_back();
@@ -149,6 +151,22 @@ impl<J: Authority, D: Desk> Executor<J, D> {
             let context = Context { now: attempt.began.elapsed(), person, stop: self.stop.is_cancelled() };
             machine.observe(seen, context);
         }
+    }
+
+    /// Tells how long a stage took, once it is another one. A stage is known with its beginning in the attempt.
+    fn watch(
+        &self,
+        (stage, began): (Option<Stage>, Duration),
+        next: Option<Stage>,
+        now: Duration,
+    ) -> (Option<Stage>, Duration) {
+        if stage == next {
+            return (stage, began);
+        }
+        if let Some(stage) = stage {
+            self.observer.on_stage(stage, now.saturating_sub(began));
+        }
+        (next, now)
     }
 
     fn carry_out(&mut self, action: &Action, attempt: &mut Attempt) -> Seen {

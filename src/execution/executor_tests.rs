@@ -17,6 +17,7 @@ struct World {
     abandoned: usize,
     log: Vec<&'static str>,
     told: Vec<String>,
+    stages: Vec<Stage>,
     ended_by_fence: Option<Effect>,
     input: String,
     text: String,
@@ -36,6 +37,9 @@ impl Shared {
 }
 
 impl Observer for Shared {
+    fn on_stage(&self, stage: Stage, _: Duration) {
+        self.with(|w| w.stages.push(stage));
+    }
     fn on_submit_gap(&self, gap: Duration) {
         self.with(|w| w.told.push(format!("gap {gap:?}")));
     }
@@ -204,6 +208,9 @@ fn an_order_is_sent_once_and_confirmed_with_evidence() {
     assert_eq!((evidence.input_empty, evidence.read_back_exact), (Some(true), true));
     assert!(ending.timings.typed_at <= ending.timings.submitted_at && ending.timings.shown_at.is_some());
     assert_eq!(world.told, ["gap 1ms", "end confirmed true"]);
+    let way = [Stage::Fence, Stage::Window, Stage::Keys, Stage::Idle, Stage::Window, Stage::Type, Stage::ReadBack];
+    assert_eq!(world.stages[..7], way);
+    assert_eq!(world.stages[7..], [Stage::Submit, Stage::Verify, Stage::GiveBack, Stage::Verify]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::ports::Stage;
 pub use super::vocabulary::{Action, Context, Fence, Finish, Keys, Limits, Look, Proof, Seen, Typed};
 use crate::contract::Effect;
 
@@ -112,6 +113,26 @@ impl Machine {
     /// Whether the submit key may have been pressed.
     pub fn has_entered(&self) -> bool {
         self.entered
+    }
+
+    /// What it does now, for those who measure it; `None` once it is done.
+    pub fn stage(&self) -> Option<Stage> {
+        Some(match &self.step {
+            Step::Fence => Stage::Fence,
+            Step::Window | Step::Activate | Step::Inspect => Stage::Window,
+            Step::Grab | Step::Keys => Stage::Keys,
+            Step::Idle => Stage::Idle,
+            Step::Focus => Stage::Focus,
+            Step::Type => Stage::Type,
+            Step::ReadBack => Stage::ReadBack,
+            Step::Submit | Step::Prove | Step::Enter => Stage::Submit,
+            Step::Empty | Step::Verify => Stage::Verify,
+            Step::Back => Stage::GiveBack,
+            Step::Align => Stage::Align,
+            Step::Reconcile => Stage::Reconcile,
+            Step::Undo(_) => Stage::Undo,
+            Step::Done(_) => return None,
+        })
     }
 
     /// Whether the person's input now matters: something of ours is, or is about to be, in the input.

@@ -125,8 +125,41 @@ pub trait Desk: Send {
     fn lost(&mut self) -> Option<crate::error::Problem>;
 }
 
+/// What the executor does with an order, as far as it is worth a name outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Asks the journal whether it may begin.
+    Fence,
+    /// Finds the window and proves it, brings it to the front, looks at the input.
+    Window,
+    /// Waits for held keys, and for other programs that hold the keyboard.
+    Keys,
+    /// Waits for the person to pause.
+    Idle,
+    /// Focuses the input.
+    Focus,
+    /// Types or pastes.
+    Type,
+    /// Reads the input back.
+    ReadBack,
+    /// Asks the journal, proves the window again, presses the submit key.
+    Submit,
+    /// Waits for the input to empty and for the own line.
+    Verify,
+    /// Gives focus and clipboard back.
+    GiveBack,
+    /// Waits until capture has seen the conversation.
+    Align,
+    /// Finds out what a dead executor left.
+    Reconcile,
+    /// Takes back what was typed.
+    Undo,
+}
+
 /// Is told what metrics want to know.
 pub trait Observer: Send {
+    /// An order stood in this stage for so long, without a break.
+    fn on_stage(&self, _stage: Stage, _took: Duration) {}
     /// The time between the beginning of the last proof and the submit key: what X11 leaves open.
     fn on_submit_gap(&self, _gap: Duration) {}
     /// An order ended; `entered` if the submit key was pressed for it.

@@ -5,7 +5,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::outcome::Ending;
 use super::rows::{CommandRow, CommandState, ConversationRow, TurnRow, corrupt, parsed, signed};
-use super::{Journal, JournalError};
+use super::{Accepted, Journal, JournalError};
 use crate::clock::to_millis;
 use crate::contract::{
     Authority, Command, ControlRecord, Effect, OutcomeRecorded, ReplySend, ReplyWithdraw, Revision, Scope, TurnId,
@@ -17,42 +17,59 @@ use crate::policy::turn::{Event, Stage};
 
 impl Journal {
     /// See [`Journal::accept`].
-    pub(super) async fn take_command(&self, command: Command, now: Timestamp) -> Result<(), JournalError> {
+    pub(super) async fn take_command(&self, command: Command, now: Timestamp) -> Result<Accepted, JournalError> {
         let mut tx = self.begin().await?;
-        match command {
-            Command::Send(send) if send.desktop == *self.desktop() => self.take_send(&mut tx, &send, now).await?,
+        let accepted = match command {
+            Command::Send(send) if send.desktop == *self.desktop() => {
+                if CommandRow::load(&mut tx, send.turn, send.revision).await?.is_some() {
+                    Accepted::Repeated
+                } else {
+                    let is_news = self.take_send(&mut tx, &send, now).await?;
+                    if is_news { Accepted::TurnAcknowledged } else { Accepted::Noted }
+                }
+            }
             Command::Withdraw(withdraw) if withdraw.desktop == *self.desktop() => {
                 self.take_withdraw(&mut tx, &withdraw, now).await?;
+                Accepted::Noted
             }
-            Command::TurnRecorded(record) => take_turn_recorded(&mut tx, &record).await?,
-            Command::OutcomeRecorded(record) => take_outcome_recorded(&mut tx, &record).await?,
+            Command::TurnRecorded(record) => {
+                let is_news = take_turn_recorded(&mut tx, &record).await?;
+                if is_news { Accepted::TurnAcknowledged } else { Accepted::Noted }
+            }
+            Command::OutcomeRecorded(record) => {
+                let is_news = take_outcome_recorded(&mut tx, &record).await?;
+                if is_news { Accepted::OutcomeAcknowledged } else { Accepted::Noted }
+            }
             // Another desktop's.
-            Command::Send(_) | Command::Withdraw(_) => {}
-        }
+            Command::Send(_) | Command::Withdraw(_) => Accepted::Noted,
+        };
         tx.commit().await?;
         failpoint::reach("journal.accepted");
-        Ok(())
+        Ok(accepted)
     }
 
-    async fn take_send(&self, tx: &mut SqliteConnection, send: &ReplySend, now: Timestamp) -> Result<(), JournalError> {
-        if CommandRow::load(tx, send.turn, send.revision).await?.is_some() {
-            return Ok(());
-        }
+    /// Takes a reply that is not known. Whether its turn's recording is news by it.
+    async fn take_send(
+        &self,
+        tx: &mut SqliteConnection,
+        send: &ReplySend,
+        now: Timestamp,
+    ) -> Result<bool, JournalError> {
         let held = TurnRow::load(tx, send.turn).await?;
         let Some(turn) = held.filter(|turn| send.journal == self.id() && turn.conversation == send.conversation) else {
-            return self.refuse(tx, send, Effect::Refused, "this journal does not hold the turn", now).await;
+            self.refuse(tx, send, Effect::Refused, "this journal does not hold the turn", now).await?;
+            return Ok(false);
         };
         if send.revision > turn.revision {
-            return self.refuse(tx, send, Effect::Refused, "this journal does not hold the revision", now).await;
+            self.refuse(tx, send, Effect::Refused, "this journal does not hold the revision", now).await?;
+            return Ok(false);
         }
         // Whoever sends a reply to a revision has recorded it.
-        sqlx::query("update turns set recorded_revision = max(recorded_revision, ?) where id = ?")
-            .bind(send.revision.0)
-            .bind(send.turn.0)
-            .execute(&mut *tx)
-            .await?;
+        let recorded = TurnRecorded { turn: send.turn, revision: send.revision, desktop: send.desktop.clone() };
+        let is_news = take_turn_recorded(tx, &recorded).await?;
         if send.revision < turn.revision {
-            return self.refuse(tx, send, Effect::Superseded, "the turn has a newer revision", now).await;
+            self.refuse(tx, send, Effect::Superseded, "the turn has a newer revision", now).await?;
+            return Ok(is_news);
         }
         let queued = turn.effect.is_none();
         sqlx::query(
@@ -66,7 +83,9 @@ impl Journal {
         .bind(to_millis(now))
         .execute(&mut *tx)
         .await?;
-        let Some(mut row) = ConversationRow::load(tx, send.conversation).await? else { return Ok(()) };
+        let Some(mut row) = ConversationRow::load(tx, send.conversation).await? else {
+            return Ok(is_news);
+        };
         if queued {
             let event = Event::ReplyArrived { number: turn.number, revision: send.revision };
             self.tell(tx, &mut row, event, now).await?;
@@ -76,7 +95,8 @@ impl Journal {
         if matches!(send.authority, Authority::ApprovedBy { .. }) {
             row.trusted = true;
         }
-        row.save(tx).await
+        row.save(tx).await?;
+        Ok(is_news)
     }
 
     /// The turn has ended: its outcome may have been told before the ledger was restored, so it is told again.
@@ -220,17 +240,24 @@ impl Journal {
     }
 }
 
-async fn take_turn_recorded(tx: &mut SqliteConnection, record: &TurnRecorded) -> Result<(), JournalError> {
-    sqlx::query("update turns set recorded_revision = max(recorded_revision, min(revision, ?)) where id = ?")
-        .bind(record.revision.0)
-        .bind(record.turn.0)
-        .execute(tx)
-        .await?;
-    Ok(())
+/// Whether this is news: a revision that was not acknowledged before.
+async fn take_turn_recorded(tx: &mut SqliteConnection, record: &TurnRecorded) -> Result<bool, JournalError> {
+    let changed = sqlx::query(
+        "update turns set recorded_revision = min(revision, ?1) where id = ?2 and recorded_revision < min(revision, ?1)",
+    )
+    .bind(record.revision.0)
+    .bind(record.turn.0)
+    .execute(tx)
+    .await?;
+    Ok(changed.rows_affected() > 0)
 }
 
-/// An acknowledgement that may belong to an earlier text of the outcome only counts that one down.
-async fn take_outcome_recorded(tx: &mut SqliteConnection, record: &OutcomeRecorded) -> Result<(), JournalError> {
+/// Whether this settles the outcome, which was not settled before. An acknowledgement that may belong to an earlier text
+/// of the outcome only counts that one down.
+async fn take_outcome_recorded(tx: &mut SqliteConnection, record: &OutcomeRecorded) -> Result<bool, JournalError> {
+    let settles = "select acknowledged = 0 and stale_acks = 0 from outcomes where turn = ? and revision = ?";
+    let settles: Option<bool> =
+        sqlx::query_scalar(settles).bind(record.turn.0).bind(record.revision.0).fetch_optional(&mut *tx).await?;
     sqlx::query(
         "update outcomes set acknowledged = (stale_acks = 0), stale_acks = max(stale_acks - 1, 0), \
          publications = case when stale_acks = 0 then 0 else publications end where turn = ? and revision = ?",
@@ -239,7 +266,7 @@ async fn take_outcome_recorded(tx: &mut SqliteConnection, record: &OutcomeRecord
     .bind(record.revision.0)
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(settles.unwrap_or(false))
 }
 
 pub(super) fn standing(row: &sqlx::sqlite::SqliteRow) -> Result<Standing, JournalError> {

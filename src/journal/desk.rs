@@ -11,7 +11,7 @@ use sqlx::Row;
 
 use super::outcome::Ending;
 use super::rows::{CommandRow, CommandState, ConversationRow, TurnRow, certain_time, corrupt};
-use super::{Attention, Journal, JournalError};
+use super::{Accepted, Attention, Journal, JournalError};
 use crate::clock::{from_millis, to_millis};
 use crate::contract::{
     Account, Conversation, ConversationId, ConversationKind, DesktopGreeted, Effect, Mode, Notice, ReplyOutcome,
@@ -76,11 +76,11 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be written: the notice is then to be taken again.
-    pub async fn hear(&self, notice: &Notice, now: Timestamp) -> Result<(), JournalError> {
+    pub async fn hear(&self, notice: &Notice, now: Timestamp) -> Result<Accepted, JournalError> {
         match notice {
             Notice::Greeted(greeted) => {
                 self.take_greeted(greeted, now);
-                Ok(())
+                Ok(Accepted::Noted)
             }
             Notice::TurnEnded(ended) => self.take_ended(ended, now).await,
         }
@@ -124,21 +124,24 @@ impl Journal {
     }
 
     /// Closes a turn that no reply will come for. Where a command of it is here, the executor's outcome decides.
-    async fn take_ended(&self, ended: &TurnEnded, now: Timestamp) -> Result<(), JournalError> {
+    async fn take_ended(&self, ended: &TurnEnded, now: Timestamp) -> Result<Accepted, JournalError> {
         if ended.journal != self.id() || ended.effect.may_have_sent() {
-            return Ok(());
+            return Ok(Accepted::Noted);
         }
         let mut tx = self.begin().await?;
-        let Some(held) = TurnRow::load(&mut tx, ended.turn).await? else { return Ok(()) };
+        let Some(held) = TurnRow::load(&mut tx, ended.turn).await? else { return Ok(Accepted::Noted) };
         let command = CommandRow::load(&mut tx, ended.turn, ended.revision).await?;
         let typing = command.is_some_and(|command| command.state != CommandState::Ended);
         if typing || held.revision != ended.revision || held.effect.is_some() {
-            return Ok(());
+            return Ok(Accepted::Noted);
         }
-        let Some(mut row) = ConversationRow::load(&mut tx, held.conversation).await? else { return Ok(()) };
+        let Some(mut row) = ConversationRow::load(&mut tx, held.conversation).await? else {
+            return Ok(Accepted::Noted);
+        };
         let ending = Ending::new(ended.effect, ended.reason.clone());
         self.end_turn(&mut tx, &mut row, held.number, &ending, now).await?;
         row.save(&mut tx).await?;
+        let is_news = held.recorded_revision < ended.revision;
         // The ledger has both already.
         for statement in [
             "update outcomes set acknowledged = 1 where turn = ?1 and revision = ?2",
@@ -154,7 +157,7 @@ impl Journal {
             tracing::info!(%turn, %conversation, effect = %ended.effect, reason, "no reply will come");
         }
         self.bump();
-        Ok(())
+        Ok(if is_news { Accepted::TurnAcknowledged } else { Accepted::Noted })
     }
 
     /// Turns that were handed over to a person and that nobody has answered since, the newest first.

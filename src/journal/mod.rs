@@ -22,8 +22,8 @@ mod tests;
 pub use desk::DeskStanding;
 pub use settings::Settings;
 pub use types::{
-    Attention, ControlState, ConversationState, FenceVerdict, IntentState, JournalError, LastLook, NewMessage,
-    OpenTurn, OwnLine, Refusal, SendOrder, Sizes, TurnSettings, Unfinished,
+    Accepted, Attention, ControlState, ConversationState, FenceVerdict, IntentState, JournalError, LastLook,
+    NewMessage, OpenTurn, OwnLine, Refusal, SendOrder, Sizes, TurnSettings, Unfinished,
 };
 
 use std::path::Path;
@@ -208,10 +208,10 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be written: the command is then to be accepted again.
-    pub async fn accept(&self, command: Command, now: Timestamp) -> Result<(), JournalError> {
-        self.take_command(command, now).await?;
+    pub async fn accept(&self, command: Command, now: Timestamp) -> Result<Accepted, JournalError> {
+        let accepted = self.take_command(command, now).await?;
         self.bump();
-        Ok(())
+        Ok(accepted)
     }
 
     /// A control; the greater version of a scope wins. A stop ends what is queued and open in its scope as `off`, but

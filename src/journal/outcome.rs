@@ -154,6 +154,7 @@ impl Journal {
         let command = command.as_ref();
         Ok(Timings {
             detected_at: given.detected_at.or(detected),
+            quiet_at: given.quiet_at.or_else(|| detected?.checked_add(self.settings().quiet).ok()),
             received_at: given.received_at.or(command.map(|command| command.received_at)),
             typed_at: given.typed_at.or(command.and_then(|command| command.typed_at)),
             submitted_at: given.submitted_at.or(command.and_then(|command| command.submitted_at)),

@@ -213,7 +213,8 @@ async fn a_message_becomes_a_turn_a_reply_and_a_confirmed_outcome() {
     assert_eq!(turn.messages.iter().map(|m| m.text.as_str()).collect::<Vec<_>>(), ["first", "second"]);
     assert!(desk.publish().await.is_empty());
     desk.accept(desk.reply(&turn, "hello there bob")).await;
-    desk.accept(desk.reply(&turn, "hello there bob")).await;
+    let again = Command::Send(desk.reply(&turn, "hello there bob"));
+    assert_eq!(desk.journal.accept(again, desk.at()).await.unwrap(), Accepted::Repeated);
     assert_eq!(desk.next().await, Some(turn.turn));
     assert_eq!(desk.intent(&turn).await, FenceVerdict::Pass { watermark: 2 });
     assert_eq!(desk.next().await, None, "one at a time in a conversation");
@@ -231,7 +232,9 @@ async fn a_message_becomes_a_turn_a_reply_and_a_confirmed_outcome() {
     desk.wait(10_000);
     assert_eq!(desk.outcomes().await.len(), 1, "told again when nobody acknowledges");
     let record = OutcomeRecorded { turn: turn.turn, revision: turn.revision, desktop: desktop() };
-    desk.journal.accept(Command::OutcomeRecorded(record), desk.at()).await.unwrap();
+    let record = Command::OutcomeRecorded(record);
+    assert_eq!(desk.journal.accept(record.clone(), desk.at()).await.unwrap(), Accepted::OutcomeAcknowledged);
+    assert_eq!(desk.journal.accept(record, desk.at()).await.unwrap(), Accepted::Noted, "no news");
     desk.wait(60_000);
     assert!(desk.outcomes().await.is_empty());
     // The reply's line is context of what follows, as ours.
@@ -303,6 +306,25 @@ async fn a_human_reply_ends_what_is_open_and_resets_the_row() {
 }
 
 #[tokio::test]
+async fn a_turn_is_acknowledged_once_a_revision_be_it_by_its_reply() {
+    let mut desk = Desk::new(settings()).await;
+    desk.hear("one").await;
+    let turn = desk.wait(2_000).due().await.remove(0);
+    let accept = |command| desk.journal.accept(command, desk.at());
+    let record = TurnRecorded { turn: turn.turn, revision: turn.revision, desktop: desktop() };
+    assert_eq!(accept(Command::TurnRecorded(record.clone())).await.unwrap(), Accepted::TurnAcknowledged);
+    assert_eq!(accept(Command::TurnRecorded(record)).await.unwrap(), Accepted::Noted);
+    assert_eq!(accept(Command::Send(desk.reply(&turn, "an answer"))).await.unwrap(), Accepted::Noted);
+    desk.hear("two").await;
+    let newer = desk.wait(2_000).due().await.remove(0);
+    assert_eq!(newer.revision, Revision(2));
+    let accept = |command| desk.journal.accept(command, desk.at());
+    assert_eq!(accept(Command::Send(desk.reply(&newer, "both"))).await.unwrap(), Accepted::TurnAcknowledged);
+    let record = TurnRecorded { turn: newer.turn, revision: newer.revision, desktop: desktop() };
+    assert_eq!(accept(Command::TurnRecorded(record)).await.unwrap(), Accepted::Noted, "its reply said so");
+}
+
+#[tokio::test]
 async fn a_late_line_confirms_what_was_unverifiable_and_is_told_again() {
     let mut desk = Desk::new(settings()).await;
     let turn = desk.queued("one").await;
@@ -318,10 +340,10 @@ async fn a_late_line_confirms_what_was_unverifiable_and_is_told_again() {
     // The acknowledgement of the first text does not settle the second.
     let ack =
         || Command::OutcomeRecorded(OutcomeRecorded { turn: turn.turn, revision: turn.revision, desktop: desktop() });
-    desk.journal.accept(ack(), desk.at()).await.unwrap();
+    assert_eq!(desk.journal.accept(ack(), desk.at()).await.unwrap(), Accepted::Noted);
     desk.wait(10_000);
     assert_eq!(desk.outcomes().await.len(), 1);
-    desk.journal.accept(ack(), desk.at()).await.unwrap();
+    assert_eq!(desk.journal.accept(ack(), desk.at()).await.unwrap(), Accepted::OutcomeAcknowledged);
     desk.wait(10_000);
     assert!(desk.outcomes().await.is_empty());
     desk.own("now the person").await;

@@ -229,6 +229,19 @@ pub struct Sizes {
     pub bytes: u64,
 }
 
+/// What a command or a notice from Kafka came to, for those who count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// It was taken, refused with an outcome, or not for this desktop; nothing of the below.
+    Noted,
+    /// A reply that this journal had taken before; nothing was done.
+    Repeated,
+    /// For the first time the ledger is known to have this revision of the turn.
+    TurnAcknowledged,
+    /// For the first time the ledger is known to have this outcome.
+    OutcomeAcknowledged,
+}
+
 /// Why the journal did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {

@@ -9,11 +9,16 @@ use uuid::Uuid;
 
 #[path = "conformance_desks.rs"]
 mod desks;
+#[path = "conformance_figures.rs"]
+mod figures;
 
 use self::desks::{
     a_copied_journal_is_noticed_and_both_are_told, a_desk_that_says_no_hello_owns_by_its_turns,
     a_late_word_corrects_the_quota_and_its_times_are_kept, hellos_at_two_workers_give_an_account_to_one_desk,
     of_two_desks_on_one_account_exactly_one_answers, the_ownership_goes_with_the_turn_to_its_command,
+};
+use self::figures::{
+    each_end_is_told_once_and_whether_it_was_in_time, what_stands_in_a_state_has_an_age_and_may_be_overdue,
 };
 use super::SqliteLedger;
 use super::postgres::testing::Database;
@@ -21,7 +26,7 @@ use crate::clock::{ManualClock, from_millis};
 use crate::contract::Authority;
 use crate::contract::{Command, DraftVersion, Effect, MessagesDetected, Mode, ReplySend, ReplyWithdraw, Revision};
 use crate::saga::samples::{outcome, turn};
-use crate::saga::state::{Phase, State};
+use crate::saga::state::{End, Phase, State};
 use crate::saga::*;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -154,11 +159,14 @@ async fn a_reply_goes_its_way_once(site: &dyn Site) {
     ledger.mark_published(&[entry]).await.unwrap();
     site.pass(Duration::from_secs(60)).await;
     assert_eq!(ledger.take_commands(HOUR, 10).await.unwrap(), vec![]);
-    let Applied::Ended { exchange: Some(exchange) } = tell(ledger, &of, Effect::Confirmed).await else { panic!() };
+    let Applied::Ended { exchange: Some(exchange), end: End::InTime } = tell(ledger, &of, Effect::Confirmed).await
+    else {
+        panic!()
+    };
     assert_eq!((exchange.inbound.as_str(), exchange.reply.as_str()), ("a-secret-question", "a-secret-answer"));
-    assert_eq!(tell(ledger, &of, Effect::Confirmed).await, Applied::Kept);
+    assert_eq!(tell(ledger, &of, Effect::Confirmed).await, Applied::Repeated);
     assert_eq!(tell(ledger, &of, Effect::Refused).await, Applied::Kept);
-    assert_eq!(tell(ledger, &of, Effect::Refused).await, Applied::Kept);
+    assert_eq!(tell(ledger, &of, Effect::Refused).await, Applied::Repeated);
     assert_eq!(state(ledger, &of).await, State::Ended(Effect::Confirmed));
     assert_eq!(record(ledger, &of).await, Receipt::Closed);
     assert_eq!(quota(ledger).await, 1);
@@ -198,7 +206,7 @@ async fn an_end_in_which_nothing_was_sent_is_restarted_by_a_newer_revision(site:
     let ledger = &*site.open(10).await;
     let first = turn("alice", 1, 1);
     drafted(ledger, &first).await;
-    assert!(matches!(tell(ledger, &first, Effect::Superseded).await, Applied::Ended { exchange: None }));
+    assert!(matches!(tell(ledger, &first, Effect::Superseded).await, Applied::Ended { exchange: None, .. }));
     assert_eq!(quota(ledger).await, 0);
     let second = turn("alice", 1, 2);
     drafted(ledger, &second).await;
@@ -217,7 +225,7 @@ async fn an_unknown_commit_is_resolved_by_its_id(site: &dyn Site) {
             .iter()
             .map(|item| match item {
                 Ok(Transitioned::Done { state, entry, .. }) =>
-                    Ok(Transitioned::Done { state: *state, draft: Some(DraftVersion(1)), entry: *entry }),
+                    Ok(Transitioned::Done { state: *state, draft: Some(DraftVersion(1)), entry: *entry, end: None }),
                 other => other.clone(),
             })
             .collect::<Vec<_>>()
@@ -249,7 +257,8 @@ async fn a_turn_needs_two_writes_and_they_are_whole_or_nothing(site: &dyn Site) 
     assert_eq!(state(ledger, &of).await, State::Open(Phase::QuotaReserved), "the first was not made either");
     let whole = [both(&of, taken.lease, issue(&of))];
     let first = ledger.transition(&whole).await.unwrap();
-    let [Ok(Transitioned::Done { state: end, draft: Some(DraftVersion(1)), entry: Some(_) })] = first.as_slice() else {
+    let [Ok(Transitioned::Done { state: end, draft: Some(DraftVersion(1)), entry: Some(_), .. })] = first.as_slice()
+    else {
         panic!("{first:?}")
     };
     assert_eq!(*end, State::Open(Phase::Issued));
@@ -592,6 +601,8 @@ suite!(
     hellos_at_two_workers_give_an_account_to_one_desk,
     a_late_word_corrects_the_quota_and_its_times_are_kept,
     text_goes_before_rows_and_a_forgotten_peer_leaves_only_ids,
+    each_end_is_told_once_and_whether_it_was_in_time,
+    what_stands_in_a_state_has_an_age_and_may_be_overdue,
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -192,7 +192,7 @@ async fn answer(ledger: &dyn Ledger, op: &Op, transitions: &[Transition]) -> Str
             let outcomes: Vec<_> = told.iter().map(|(which, effect)| outcome(&detected(*which), *effect)).collect();
             let mut applied = ledger.apply_outcomes(&outcomes).await.unwrap();
             for one in &mut applied {
-                if let Ok(Applied::Ended { exchange: Some(exchange) }) = one {
+                if let Ok(Applied::Ended { exchange: Some(exchange), .. }) = one {
                     exchange.at = from_millis(0);
                 }
             }
@@ -277,6 +277,9 @@ async fn seen(ledger: &dyn Ledger) -> String {
         .map(|(state, many)| format!("{state}: {many}"))
         .collect();
     open.sort();
+    let mut standing: Vec<_> = counts.oldest_in.iter().map(|(phase, _)| *phase).collect();
+    standing.sort();
+    out += &format!("{standing:?} ");
     out + &format!("{open:?} {} {} {}", counts.oldest_open.is_some(), counts.unpublished, counts.quota_taken)
 }
 

@@ -1,31 +1,39 @@
-//! A ledger that tells the metrics how it is written: how large the groups are, and how long they take.
+//! A ledger that tells the metrics how it is written, how large the groups are and how long they take, and what came of
+//! the replies in them.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::contract::{ConversationId, DesktopGreeted, DesktopHello, MessagesDetected, ReplyOutcome, TurnId};
+use super::observed::outcome;
+use crate::clock::Clock;
+use crate::contract::{
+    ConversationId, DesktopGreeted, DesktopHello, Effect, MessagesDetected, ReplyOutcome, Timings, TurnId,
+};
+use crate::saga::state::End;
 use crate::saga::{
-    Applied, Counts, Decided, Decision, Desk, Desks, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger,
-    LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary, Terms, Transition,
-    Transitioned,
+    Applied, Change, Counts, Decided, Decision, Desk, Desks, Detail, Each, EntryId, Filter, Kept, LeaseRequest,
+    LeaseToken, Ledger, LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary,
+    Terms, Transition, Transitioned,
 };
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{Connection, LedgerWrite};
+use crate::telemetry::metrics::{CompensationStep, Connection, Guard, LedgerWrite, Place};
 
 /// A ledger whose groups are counted and timed.
 pub struct Counted {
     inner: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Counted {
-    /// Watches the groups of `inner`.
-    pub fn new(inner: Arc<dyn Ledger>, metrics: Arc<Metrics>) -> Self {
-        Self { inner, metrics }
+    /// Watches the groups of `inner`; `clock` says how old a turn is when its outcome is written down.
+    pub fn new(inner: Arc<dyn Ledger>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+        Self { inner, metrics, clock }
     }
 
     async fn group<T>(&self, operation: LedgerWrite, size: usize, write: impl Future<Output = T>) -> T {
@@ -35,6 +43,102 @@ impl Counted {
         self.metrics.ledger_group.of(operation).observe(size as f64);
         written
     }
+
+    /// A turn has ended, and the ledger said so to this worker alone: the state is changed under a lock, and whoever
+    /// comes later hears that it had ended already. So the workers' counts can be added up, and a turn is due once, by
+    /// the worker whose write ended it in time, or by the one that ended it as overdue. Not counted are the few ends that
+    /// nobody is told of: by `forget`, by an outcome that came before its turn, and by a commit whose answer was lost.
+    /// They are missing in both figures, and so do not change the share that was kept.
+    fn ended(&self, effect: Effect, end: End) {
+        self.metrics.replies.of(outcome(effect)).inc();
+        if end != End::Corrected {
+            self.metrics.turns_due.inc();
+        }
+        if end == End::InTime {
+            self.metrics.turns_kept.inc();
+        }
+    }
+
+    fn recorded(&self, receipt: &Receipt) {
+        match receipt {
+            Receipt::New(taken) | Receipt::Newer(taken) if taken.quota == Kept::Exhausted => {
+                self.metrics.guards.of(Guard::Quota).inc();
+            }
+            Receipt::New(_) | Receipt::Newer(_) => {}
+            Receipt::NotOwner(_) => {
+                self.metrics.guards.of(Guard::Owner).inc();
+                self.ended(Effect::NotOwner, End::InTime);
+            }
+            Receipt::Known | Receipt::Closed => self.metrics.duplicates.of(Place::Worker).inc(),
+        }
+    }
+
+    fn changed(&self, wanted: &Transition, done: &Transitioned) {
+        let (state, end) = match done {
+            Transitioned::Done { state, end, .. } => (state, end),
+            Transitioned::QuotaExhausted => return self.metrics.guards.of(Guard::Quota).inc(),
+            Transitioned::Lost => return,
+        };
+        for change in &wanted.changes {
+            if let Some(step) = compensation(change) {
+                self.metrics.compensations.of(step).inc();
+            }
+            if matches!(change, Change::Abandon { effect: Effect::Off, .. }) {
+                self.metrics.guards.of(Guard::Mode).inc();
+            }
+        }
+        if let (Some(effect), Some(end)) = (state.effect(), end) {
+            self.ended(effect, *end);
+        }
+    }
+
+    fn applied(&self, told: &ReplyOutcome, applied: &Applied) {
+        match applied {
+            Applied::Ended { end, .. } => {
+                self.ended(told.effect, *end);
+                if let Some(took) = told.timings.detected_at.map(|at| seconds(at, self.clock.now())) {
+                    self.metrics.reply.of(outcome(told.effect)).observe(took);
+                }
+                if let Some(took) = after_quiet(&told.timings).filter(|_| told.effect == Effect::Confirmed) {
+                    self.metrics.reply_after_quiet.observe(took);
+                }
+            }
+            Applied::Repeated => self.metrics.duplicates.of(Place::Worker).inc(),
+            Applied::Kept | Applied::Orphan => {}
+        }
+    }
+}
+
+/// Calls `tell` with each item and what it came to, where the group was written and the item taken.
+fn each<I, T>(items: &[I], written: &Each<T>, tell: impl Fn(&I, &T)) {
+    let Ok(written) = written else { return };
+    for (item, answer) in items.iter().zip(written) {
+        if let Ok(answer) = answer {
+            tell(item, answer);
+        }
+    }
+}
+
+/// The step of undoing that this change is. What ends as off was to be recorded and nothing more.
+fn compensation(change: &Change) -> Option<CompensationStep> {
+    match change {
+        Change::Abandon { effect: Effect::Off, .. } => None,
+        Change::Abandon { .. } => Some(CompensationStep::Abandon),
+        Change::Withdraw { .. } => Some(CompensationStep::Withdraw),
+        Change::HandOver { .. } => Some(CompensationStep::HandOver),
+        Change::ReserveQuota | Change::StoreDraft(_) | Change::RequestApproval { .. } | Change::Issue { .. } => None,
+    }
+}
+
+/// Seconds from one time to the other; 0 where clocks that differ have it the other way round.
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64().max(0.0)
+}
+
+/// Seconds from the end of the quiet time to the own line. Desks of release 0.1.0 do not tell the quiet time's end; for
+/// theirs it begins with the last message.
+fn after_quiet(timings: &Timings) -> Option<f64> {
+    Some(seconds(timings.quiet_at.or(timings.detected_at)?, timings.shown_at?))
 }
 
 #[async_trait]
@@ -50,19 +154,30 @@ impl Desks for Counted {
 #[async_trait]
 impl Ledger for Counted {
     async fn record_turns(&self, turns: &[MessagesDetected], terms: &Terms) -> Each<Receipt> {
-        self.group(LedgerWrite::Record, turns.len(), self.inner.record_turns(turns, terms)).await
+        let receipts = self.group(LedgerWrite::Record, turns.len(), self.inner.record_turns(turns, terms)).await;
+        each(turns, &receipts, |_, receipt| self.recorded(receipt));
+        receipts
     }
     async fn transition(&self, transitions: &[Transition]) -> Each<Transitioned> {
-        self.group(LedgerWrite::Transition, transitions.len(), self.inner.transition(transitions)).await
+        let write = self.inner.transition(transitions);
+        let done = self.group(LedgerWrite::Transition, transitions.len(), write).await;
+        each(transitions, &done, |wanted, done| self.changed(wanted, done));
+        done
     }
     async fn apply_outcomes(&self, outcomes: &[ReplyOutcome]) -> Each<Applied> {
-        self.group(LedgerWrite::Outcome, outcomes.len(), self.inner.apply_outcomes(outcomes)).await
+        let applied = self.group(LedgerWrite::Outcome, outcomes.len(), self.inner.apply_outcomes(outcomes)).await;
+        each(outcomes, &applied, |told, applied| self.applied(told, applied));
+        applied
     }
     async fn mark_published(&self, entries: &[EntryId]) -> Result<(), LedgerError> {
         self.group(LedgerWrite::Publish, entries.len(), self.inner.mark_published(entries)).await
     }
     async fn decide(&self, decision: &Decision) -> Result<Decided, LedgerError> {
-        self.inner.decide(decision).await
+        let decided = self.inner.decide(decision).await;
+        if matches!(decided, Ok(Decided::Rejected)) {
+            self.ended(Effect::Rejected, End::InTime);
+        }
+        decided
     }
     async fn renew(&self, leases: &[(TurnId, LeaseToken)], hold: Duration) -> Result<Vec<bool>, LedgerError> {
         self.inner.renew(leases, hold).await
@@ -107,3 +222,7 @@ pub fn ledger_pool(metrics: &Metrics, pool: PoolUse) {
     metrics.ledger_connections.of(Connection::InUse).set(f64::from(pool.in_use));
     metrics.ledger_connections.of(Connection::Idle).set(f64::from(pool.idle));
 }
+
+#[cfg(test)]
+#[path = "counted_tests.rs"]
+mod tests;

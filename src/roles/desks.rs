@@ -63,6 +63,8 @@ pub(super) fn count(metrics: &Metrics, desks: &[Desk]) {
         let many = desks.iter().filter(|desk| state_of(desk) == Some(*state)).count();
         metrics.desks.of(*state).set(many as f64);
     }
+    let listening = desks.iter().filter(|desk| desk.last_seen.is_some() && !desk.stopped);
+    metrics.desks_silent.set(listening.map(|desk| desk.silent_for.as_secs_f64()).fold(0.0, f64::max));
 }
 
 #[cfg(test)]
@@ -85,5 +87,25 @@ mod tests {
         let line = text.lines().nth(1).unwrap();
         assert!(line.starts_with("desk-1  cloned  2026-03-01T10:00:00Z"), "{line}");
         assert!(line.ends_with("hexchat irc/me (token 2), hexchat irc/me (token 1, lapsed)"), "{line}");
+    }
+    #[cfg(feature = "worker")]
+    #[test]
+    fn the_longest_silence_is_that_of_a_desk_which_did_not_say_that_it_stops() {
+        use std::time::Duration;
+
+        let heard = |name: &str, seconds: u64, stopped: bool| {
+            let desktop = crate::contract::DesktopId::try_from(name.to_owned()).unwrap();
+            let unheard = Desk::silent(desktop, crate::contract::JournalId(uuid::Uuid::nil()));
+            let last_seen = Some(crate::clock::from_millis(0));
+            let (interval, silent_for) = (Duration::from_secs(10), Duration::from_secs(seconds));
+            Desk { last_seen, interval, silent_for, stopped, ..unheard }
+        };
+        let metrics = Metrics::new();
+        let older = Desk { last_seen: None, ..heard("d", 9_999, false) };
+        count(&metrics, &[heard("a", 5, false), heard("b", 70, false), heard("c", 900, true), older]);
+        assert_eq!(metrics.desks_silent.get(), 70.0);
+        assert_eq!(DeskState::ALL.iter().map(|state| metrics.desks.of(*state).get()).sum::<f64>(), 3.0);
+        count(&metrics, &[]);
+        assert_eq!(metrics.desks_silent.get(), 0.0);
     }
 }

@@ -151,6 +151,10 @@ async fn tend(shared: Shared, settings: journal::Settings) -> Result<(), Journal
     loop {
         if let Ok(sizes) = shared.journal.sizes().await {
             shared.metrics.journal.set(sizes.bytes as f64);
+            shared.metrics.journal_turns.set(sizes.open_turns as f64);
+        }
+        if let Ok(left) = shared.journal.attention().await {
+            shared.metrics.attention.set(left.len() as f64);
         }
         if due == 0
             && let Err(error) =

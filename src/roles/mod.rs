@@ -17,8 +17,10 @@ pub mod doctor;
 pub mod forget;
 #[cfg(feature = "desktop")]
 pub mod hello;
+pub mod metrics;
 pub mod migrate;
 mod observed;
+mod own;
 mod process;
 #[cfg(feature = "desktop")]
 pub mod profile;

@@ -103,7 +103,8 @@ impl Process {
         admin::Parts::new(role, self.metrics.clone(), self.clock.clone())
     }
 
-    /// Puts the admin API on its socket, and metrics and health on TCP where the settings say so.
+    /// Puts the admin API on its socket, and metrics and health on TCP where the settings say so. From here on the
+    /// process's own gauges are kept true.
     ///
     /// # Errors
     /// The socket or the address is taken.
@@ -120,6 +121,13 @@ impl Process {
             let _gone = std::fs::remove_file(left);
             served
         });
+        let own = super::own::tell(
+            admin.clone(),
+            context.data_dir().ok(),
+            self.metrics.clone(),
+            self.supervisor.stop_token(),
+        );
+        self.supervisor.spawn("this process's figures", own);
         if !settings.listen.is_empty() {
             let listener = tokio::net::TcpListener::bind(&settings.listen).await.map_err(|error| {
                 Problem::new(

@@ -14,10 +14,11 @@ use crate::clock::Clock;
 use crate::contract::DesktopId;
 use crate::contract::codec::Incoming;
 use crate::contract::wire::topic;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Accepted, Journal, JournalError};
 use crate::lifecycle::Supervisor;
 use crate::stream::{Batch, Connection, NotDone};
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Place;
 
 /// How often the journal is asked what is due although nothing was said to have changed.
 const PUBLISH_TICK: Duration = Duration::from_millis(200);
@@ -116,7 +117,8 @@ async fn take_commands(shared: &Shared, inbound: &Inbound, own: &DesktopId, batc
                 };
                 // Several desktops share a partition.
                 if desktop == own {
-                    shared.journal.accept(command, shared.clock.now()).await.map_err(|error| not_done(&error))?;
+                    let accepted = shared.journal.accept(command, shared.clock.now()).await;
+                    count_accepted(&shared.metrics, accepted.map_err(|error| not_done(&error))?);
                 }
             }
             Some(_) => inbound.bury(received, "a record of this type does not belong to this topic").await?,
@@ -126,11 +128,21 @@ async fn take_commands(shared: &Shared, inbound: &Inbound, own: &DesktopId, batc
     Ok(())
 }
 
+fn count_accepted(metrics: &Metrics, accepted: Accepted) {
+    match accepted {
+        Accepted::Noted => {}
+        Accepted::Repeated => metrics.duplicates.of(Place::Desk).inc(),
+        Accepted::TurnAcknowledged => metrics.turns_acknowledged.inc(),
+        Accepted::OutcomeAcknowledged => metrics.outcomes_acknowledged.inc(),
+    }
+}
+
 async fn take_notices(shared: &Shared, inbound: &Inbound, own: &DesktopId, batch: &Batch) -> Result<(), NotDone> {
     for received in batch.iter() {
         match inbound.read(received).await? {
             Some(Incoming::Notice(notice)) if notice.desktop() == own => {
-                shared.journal.hear(&notice, shared.clock.now()).await.map_err(|error| not_done(&error))?;
+                let accepted = shared.journal.hear(&notice, shared.clock.now()).await;
+                count_accepted(&shared.metrics, accepted.map_err(|error| not_done(&error))?);
             }
             Some(Incoming::Notice(_)) | None => {}
             Some(_) => inbound.bury(received, "a record of this type does not belong to this topic").await?,
@@ -216,6 +228,7 @@ async fn publish_due(shared: &Shared) -> Result<(), String> {
     for outcome in shared.journal.outcomes_to_publish(now).await.map_err(said)? {
         shared.outbound.outcome(&outcome).await?;
         shared.journal.outcome_published(outcome.turn, outcome.revision, shared.clock.now()).await.map_err(said)?;
+        shared.metrics.outcomes_published.inc();
         let (times, ms) = (&outcome.timings, |at: Option<jiff::Timestamp>| at.map(crate::clock::to_millis));
         tracing::info!(
             turn = %outcome.turn,

@@ -86,6 +86,7 @@ mod tests {
         let detected = turn("alice", 1, 1);
         let times = Timings {
             detected_at: Some(from_millis(1_000_000)),
+            quiet_at: None,
             received_at: Some(from_millis(1_000_300)),
             typed_at: Some(from_millis(1_000_400)),
             submitted_at: Some(from_millis(1_000_500)),

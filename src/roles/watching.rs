@@ -20,6 +20,7 @@ use crate::screen::text::ocr::Tesseract;
 use crate::screen::window::{ScreenError, WindowId, WindowInfo};
 use crate::screen::x11::X11;
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::WindowState;
 
 /// A clock that is shared with the other parts.
 struct Shared(Arc<dyn Clock>);
@@ -144,11 +145,21 @@ impl Observer for Measured {
         self.0.capture_look.observe(took.as_secs_f64());
     }
 
+    fn on_round(&mut self, watched: usize, refused: usize) {
+        self.0.chat_windows.of(WindowState::Read).set(watched as f64);
+        self.0.chat_windows.of(WindowState::Refused).set(refused as f64);
+    }
+
     fn on_detected(&mut self, count: usize) {
         self.0.messages_detected.inc_by(count as f64);
     }
 
+    fn on_confidence(&mut self, confidence: f64) {
+        self.0.ocr_confidence.observe(confidence);
+    }
+
     fn on_error(&mut self, conversation: ConversationId, error: &str) {
+        self.0.capture_errors.inc();
         tracing::warn!(%conversation, error, "a look failed; it is tried again");
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
 use super::wiring::{Inbound, Outbound, stream_problem};
 use super::{Context, process};
@@ -129,14 +130,14 @@ pub async fn start(
     let chain = generation::build_observed(&generation_settings, &secrets, clock, &observer)
         .map_err(|problems| first(&problems))?;
     let (ledger, ledger_settings) = open_ledger(context, clock.clone()).await?;
-    let ledger: Arc<dyn Ledger> = Arc::new(super::counted::Counted::new(ledger, metrics.clone()));
+    let ledger: Arc<dyn Ledger> = Arc::new(super::counted::Counted::new(ledger, metrics.clone(), clock.clone()));
 
     let name = format!("worker-{}", std::process::id());
     let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone()).gathering(connection)?;
     let ports = Ports {
         ledger: ledger.clone(),
         generator: Arc::new(super::observed::Timed::new(chain, metrics.clone())),
-        limits: opened.limits,
+        limits: Arc::new(super::observed::Guarded::new(opened.limits, metrics.clone())),
         memory: opened.memory,
         commands: Arc::new(outbound),
         clock: clock.clone(),
@@ -157,12 +158,12 @@ pub async fn start(
         Ok::<(), std::convert::Infallible>(())
     });
     let (stop, inbound) = (supervisor.stop_token(), Arc::new(Inbound::new(connection, metrics.clone())));
-    let (consuming, counting) = (worker.clone(), metrics.clone());
+    let consuming = worker.clone();
     supervisor.spawn("the worker's consumer", async move {
         consumer
             .run(stop, move |batch: Batch| {
-                let (worker, inbound, metrics) = (consuming.clone(), inbound.clone(), counting.clone());
-                async move { handle(&worker, &inbound, &metrics, &batch).await }
+                let (worker, inbound) = (consuming.clone(), inbound.clone());
+                async move { handle(&worker, &inbound, &batch).await }
             })
             .await
     });
@@ -171,21 +172,26 @@ pub async fn start(
         recovering.recover(retention, stop).await;
         Ok::<(), std::convert::Infallible>(())
     });
-    let (counted, metrics, stop) = (ledger.clone(), metrics.clone(), supervisor.stop_token());
-    supervisor.spawn("the ledger's figures", async move {
-        while !stop.is_cancelled() {
-            super::counted::ledger_pool(&metrics, counted.pool());
-            if let Ok(counts) = counted.counts().await {
-                super::observed::ledger_counts(&metrics, &counts);
-            }
-            if let Ok(desks) = counted.desks(hold).await {
-                super::desks::count(&metrics, &desks);
-            }
-            tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(Duration::from_secs(5)) => {} }
-        }
-        Ok::<(), std::convert::Infallible>(())
-    });
+    let quota = ledger_settings.daily_quota;
+    let figures = super::observed::LedgerFigures::new(ledger.clone(), hold, quota, metrics.clone());
+    supervisor
+        .spawn("the worker's figures", tell_figures(figures, worker.clone(), metrics.clone(), supervisor.stop_token()));
     Ok(Running { worker, ledger, account_hold: hold })
+}
+
+/// Keeps the gauges true of what the ledger and this worker hold.
+async fn tell_figures(
+    mut figures: super::observed::LedgerFigures,
+    worker: Worker,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> Result<(), std::convert::Infallible> {
+    while !stop.is_cancelled() {
+        metrics.turns_in_flight.set(worker.in_flight() as f64);
+        figures.tell().await;
+        tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(Duration::from_secs(5)) => {} }
+    }
+    Ok(())
 }
 
 /// The limits and the memory of the settings, kept alive under `supervisor`.
@@ -252,7 +258,7 @@ fn secret(context: &Context, reference: SecretReference, what: &str) -> Result<S
 }
 
 /// One batch: hellos, turns and outcomes in the order in which they came, runs of a kind together.
-async fn handle(worker: &Worker, inbound: &Inbound, metrics: &Metrics, batch: &Batch) -> Result<(), NotDone> {
+async fn handle(worker: &Worker, inbound: &Inbound, batch: &Batch) -> Result<(), NotDone> {
     let (mut turns, mut outcomes, mut hellos) = (Vec::new(), Vec::new(), Vec::new());
     for (index, received) in batch.iter().enumerate() {
         match inbound.read(received).await? {
@@ -281,7 +287,6 @@ async fn handle(worker: &Worker, inbound: &Inbound, metrics: &Metrics, batch: &B
     }
     if !outcomes.is_empty() {
         let (places, records): (Vec<_>, Vec<_>) = outcomes.into_iter().unzip();
-        records.iter().for_each(|outcome| metrics.replies.of(super::observed::outcome(outcome.effect)).inc());
         for refused in worker.on_outcomes(records).await.map_err(|error| not_done(&error))? {
             inbound.bury(&batch[places[refused.index]], &refused.why.to_string()).await?;
         }

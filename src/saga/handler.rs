@@ -169,11 +169,11 @@ impl Worker {
         let (mut refused, mut acknowledgements, mut exchanges) = (Vec::new(), Vec::new(), Vec::new());
         for (index, (outcome, applied)) in batch.into_iter().zip(applied).enumerate() {
             match applied {
-                Ok(Applied::Ended { exchange }) => {
+                Ok(Applied::Ended { exchange, .. }) => {
                     self.inner.cancel(outcome.turn);
                     exchanges.extend(exchange.map(|exchange| (outcome.turn, outcome.conversation, exchange)));
                 }
-                Ok(Applied::Kept | Applied::Orphan) => {}
+                Ok(Applied::Kept | Applied::Repeated | Applied::Orphan) => {}
                 Err(why) => {
                     tracing::error!(turn = %outcome.turn, %why, "an outcome was refused by the ledger");
                     refused.push(Refused { index, why });

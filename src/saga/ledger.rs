@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::state::{Event, Phase, State, step};
+use super::state::{End, Event, Phase, State, step};
 use super::{Desks, Draft, Exchange};
 use crate::contract::{
     Command, ConversationId, DesktopId, DraftVersion, Effect, MessagesDetected, ReplyOutcome, ReplySend, ReplyWithdraw,
@@ -220,6 +220,8 @@ pub enum Transitioned {
         draft: Option<DraftVersion>,
         /// The outbox's entry of the command that was written.
         entry: Option<EntryId>,
+        /// How it ended, if this ended it; not known of one that was done by an earlier call.
+        end: Option<End>,
     },
     /// The revision, the lease or the state is another one: somebody else goes on with it.
     Lost,
@@ -277,9 +279,13 @@ pub enum Applied {
     Ended {
         /// Set when this made it confirmed: what is to be remembered.
         exchange: Option<Exchange>,
+        /// How it ended.
+        end: End,
     },
-    /// It changed nothing: a repeat, a weaker word, or one about an older revision.
+    /// It changed nothing: a weaker word, or one about an older revision.
     Kept,
+    /// The ledger had been told this very word.
+    Repeated,
     /// No such turn yet: kept, and applied when the turn is recorded.
     Orphan,
 }
@@ -379,6 +385,10 @@ pub struct Counts {
     pub by_state: Vec<(State, u64)>,
     /// The age of the oldest saga that has not ended.
     pub oldest_open: Option<Duration>,
+    /// For how long the one that stands longest in each phase has stood there; only phases in which one stands.
+    pub oldest_in: Vec<(Phase, Duration)>,
+    /// Sagas that have not ended although their deadline is over.
+    pub overdue: u64,
     /// Commands that wait to be published.
     pub unpublished: u64,
     /// Replies of today's quota that are reserved or used.

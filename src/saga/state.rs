@@ -112,6 +112,33 @@ impl fmt::Display for State {
     }
 }
 
+/// How a reply came to its end, for the promise that every turn ends within its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum End {
+    /// With an effect, before its deadline.
+    InTime,
+    /// With an effect, too late.
+    Late,
+    /// It had ended before; better evidence replaced its effect.
+    Corrected,
+}
+
+impl End {
+    /// What the step from one state to another is as an end; `None` if it is none. `is_overdue` says that the deadline
+    /// in the state before is over. What was asked back is late, since its own deadline was over by then; a draft that
+    /// waits for a person ends in time whenever it ends, since the wait is theirs.
+    pub fn of(from: State, to: State, is_overdue: bool) -> Option<Self> {
+        to.effect()?;
+        Some(match from.phase() {
+            Phase::Ended => Self::Corrected,
+            Phase::Withdrawing => Self::Late,
+            Phase::AwaitingApproval => Self::InTime,
+            _ if is_overdue => Self::Late,
+            _ => Self::InTime,
+        })
+    }
+}
+
 /// What can happen to a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Event {

@@ -146,3 +146,29 @@ fn the_documentation_holds_this_table() {
     let table = table_as_markdown();
     assert!(document.contains(&table), "docs/saga.md must hold this table:\n{table}");
 }
+
+proptest! {
+    #[test]
+    fn only_a_step_to_the_end_is_an_end_and_each_life_has_one_before_it_is_corrected(
+        sequence in proptest::collection::vec((events(), any::<bool>()), 0..40)
+    ) {
+        let (mut state, mut ends) = (State::START, 0);
+        for (event, is_overdue) in sequence {
+            let Ok(next) = step(state, event) else { continue };
+            let end = End::of(state, next, is_overdue);
+            prop_assert_eq!(end.is_some(), next.effect().is_some());
+            match end {
+                Some(End::InTime) => prop_assert!(!is_overdue || state.phase() == Phase::AwaitingApproval),
+                Some(End::Late) => prop_assert!(is_overdue || state.phase() == Phase::Withdrawing),
+                Some(End::Corrected) => prop_assert!(state.effect().is_some()),
+                None => {}
+            }
+            ends += u32::from(matches!(end, Some(End::InTime | End::Late)));
+            if event == Event::RevisionRaised {
+                ends = 0;
+            }
+            prop_assert_eq!(ends, u32::from(next.effect().is_some()));
+            state = next;
+        }
+    }
+}

@@ -2,12 +2,7 @@
 //! label can only have values somebody wrote down. Units are base units (seconds, bytes). `docs/METRICS.md` is
 //! generated from it.
 
-use std::fmt::Write as _;
-use std::marker::PhantomData;
-
-use prometheus::{
-    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramVec, Registry, TextEncoder};
 
 /// A label with a fixed set of values.
 pub trait Label: Copy + 'static {
@@ -36,256 +31,36 @@ macro_rules! label {
     };
 }
 
+mod document;
+mod kinds;
+mod labels;
 mod provider;
+#[cfg(test)]
+mod tests;
 
+pub use document::{Emitter, Row};
+pub use kinds::By;
+use kinds::{Metric, values};
+pub use labels::{
+    Build, CompensationStep, Connection, ConsumedTopic, DeskState, ExecutorStep, GenerationFailure, Guard, LedgerWrite,
+    Outcome, Place, PutBack, SagaState, WindowState,
+};
 pub use provider::{FallbackReason, PerProvider, PerProviderBy, ProviderErrorKind, RejectionReason, TokenDirection};
-
-label! {
-    /// The states of a reply that has not ended.
-    SagaState = "state" {
-        /// In the ledger.
-        Recorded = "recorded",
-        /// Its quota is reserved.
-        QuotaReserved = "quota_reserved",
-        /// It has a draft.
-        Drafted = "drafted",
-        /// A person has to approve it.
-        AwaitingApproval = "awaiting_approval",
-        /// Its command is in the outbox.
-        Issued = "issued",
-        /// Its command was asked back.
-        Withdrawing = "withdrawing",
-    }
-}
-
-label! {
-    /// What became of a turn; `roles` says which effect of the contract is which.
-    Outcome = "effect" {
-        /// Shown in the right conversation.
-        Confirmed = "confirmed",
-        /// Entered, and no evidence found.
-        Unverifiable = "unverifiable",
-        /// Not typed: the window or the input was not as it must be.
-        Refused = "refused",
-        /// Something broke.
-        Failed = "failed",
-        /// Its time to live ended.
-        Expired = "expired",
-        /// Newer text made it stale.
-        Superseded = "superseded",
-        /// The person answered first.
-        HumanReplied = "human_replied",
-        /// Switched off.
-        Off = "off",
-        /// A cap was reached.
-        Capped = "capped",
-        /// The message was over the age limit.
-        TooOld = "too_old",
-        /// A person rejected the draft.
-        Rejected = "rejected",
-        /// Another desktop owns the account.
-        NotOwner = "not_owner",
-        /// A person has to look.
-        NeedsAttention = "needs_attention",
-    }
-}
-
-label! {
-    /// Why an attempt to type was put back.
-    PutBack = "cause" {
-        /// It gave way: to the person, to other programs, to a stop.
-        Busy = "busy",
-        /// Something was wrong; it counts as a failed attempt.
-        Fault = "fault",
-    }
-}
-
-label! {
-    /// The topics that a group consumes.
-    ConsumedTopic = "topic" {
-        /// Turns.
-        Messages = "messages",
-        /// What became of them.
-        Outcomes = "outcomes",
-        /// Hellos of desks.
-        Desktops = "desktops",
-    }
-}
-
-label! {
-    /// What is written to the ledger, in groups.
-    LedgerWrite = "operation" {
-        /// Turns are recorded.
-        Record = "record",
-        /// Replies go a step on.
-        Transition = "transition",
-        /// Outcomes are applied.
-        Outcome = "outcome",
-        /// Commands are marked as published.
-        Publish = "publish",
-    }
-}
-
-label! {
-    /// What a connection to the ledger does.
-    Connection = "state" {
-        /// Somebody works with it.
-        InUse = "in_use",
-        /// It waits for work.
-        Idle = "idle",
-    }
-}
-
-label! {
-    /// How a desk does, as the ledger hears it.
-    DeskState = "state" {
-        /// It says hello as often as it said.
-        Fresh = "fresh",
-        /// It is silent and did not say that it stops.
-        Silent = "silent",
-        /// It said that it stops.
-        Stopped = "stopped",
-        /// Two processes work with its journal.
-        Cloned = "cloned",
-    }
-}
-
-/// A counter, gauge or histogram for each value of one label; all of them are there from the start, at zero.
-#[derive(Debug, Clone)]
-pub struct By<V, L> {
-    vector: V,
-    label: PhantomData<fn() -> L>,
-}
-
-impl<L: Label> By<CounterVec, L> {
-    /// The counter of this value.
-    pub fn of(&self, value: L) -> Counter {
-        self.vector.with_label_values(&[value.value()])
-    }
-}
-
-impl<L: Label> By<GaugeVec, L> {
-    /// The gauge of this value.
-    pub fn of(&self, value: L) -> Gauge {
-        self.vector.with_label_values(&[value.value()])
-    }
-}
-
-impl<L: Label> By<HistogramVec, L> {
-    /// The histogram of this value.
-    pub fn of(&self, value: L) -> Histogram {
-        self.vector.with_label_values(&[value.value()])
-    }
-}
 
 /// The bounds of what is done in groups.
 const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 /// The bounds of what takes a person's seconds.
 const SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
+/// The bounds of a reply's whole way; the goal of ten seconds is one of them.
+const REPLY_SECONDS: &[f64] = &[0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0, 120.0, 600.0];
 /// The bounds of what happens at every look.
 const FINE_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
-
-/// A metric that can be made from its name and help.
-trait Metric: Sized {
-    /// What Prometheus calls its type.
-    const KIND: &'static str;
-    /// Whether it also has the label `provider`, whose values come from the settings.
-    const BY_PROVIDER: bool = false;
-    /// Its label and the label's values, if it has one.
-    fn labels() -> Option<(&'static str, Vec<&'static str>)> {
-        None
-    }
-    fn register(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Self>;
-}
-
-fn values<L: Label>() -> Option<(&'static str, Vec<&'static str>)> {
-    Some((L::NAME, L::ALL.iter().map(|value| value.value()).collect()))
-}
-
-impl Metric for Counter {
-    const KIND: &'static str = "counter";
-    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> prometheus::Result<Self> {
-        let metric = Self::new(name, help)?;
-        registry.register(Box::new(metric.clone())).map(|()| metric)
-    }
-}
-
-impl Metric for Gauge {
-    const KIND: &'static str = "gauge";
-    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> prometheus::Result<Self> {
-        let metric = Self::new(name, help)?;
-        registry.register(Box::new(metric.clone())).map(|()| metric)
-    }
-}
-
-impl Metric for Histogram {
-    const KIND: &'static str = "histogram";
-    fn register(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Self> {
-        let metric = Self::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
-        registry.register(Box::new(metric.clone())).map(|()| metric)
-    }
-}
-
-impl<L: Label> Metric for By<CounterVec, L> {
-    const KIND: &'static str = "counter";
-    fn labels() -> Option<(&'static str, Vec<&'static str>)> {
-        values::<L>()
-    }
-    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> prometheus::Result<Self> {
-        let vector = CounterVec::new(Opts::new(name, help), &[L::NAME])?;
-        registry.register(Box::new(vector.clone()))?;
-        let by = Self { vector, label: PhantomData };
-        L::ALL.iter().for_each(|value| drop(by.of(*value)));
-        Ok(by)
-    }
-}
-
-impl<L: Label> Metric for By<GaugeVec, L> {
-    const KIND: &'static str = "gauge";
-    fn labels() -> Option<(&'static str, Vec<&'static str>)> {
-        values::<L>()
-    }
-    fn register(registry: &Registry, name: &str, help: &str, _: &[f64]) -> prometheus::Result<Self> {
-        let vector = GaugeVec::new(Opts::new(name, help), &[L::NAME])?;
-        registry.register(Box::new(vector.clone()))?;
-        let by = Self { vector, label: PhantomData };
-        L::ALL.iter().for_each(|value| drop(by.of(*value)));
-        Ok(by)
-    }
-}
-
-impl<L: Label> Metric for By<HistogramVec, L> {
-    const KIND: &'static str = "histogram";
-    fn labels() -> Option<(&'static str, Vec<&'static str>)> {
-        values::<L>()
-    }
-    fn register(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Self> {
-        let vector = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), &[L::NAME])?;
-        registry.register(Box::new(vector.clone()))?;
-        let by = Self { vector, label: PhantomData };
-        L::ALL.iter().for_each(|value| drop(by.of(*value)));
-        Ok(by)
-    }
-}
-
-/// One row of the catalogue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The metric's name.
-    pub name: &'static str,
-    /// counter, gauge or histogram.
-    pub kind: &'static str,
-    /// Its help text: the doc comment.
-    pub help: String,
-    /// Whether it has the label `provider`.
-    pub by_provider: bool,
-    /// Its label with every value, if it has one.
-    pub labels: Option<(&'static str, Vec<&'static str>)>,
-}
+/// The bounds of how sure a reading is; what lies below the first is doubtful.
+const CONFIDENCES: &[f64] = &[0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0];
 
 /// Declares [`Metrics`], its registration and its catalogue from one list.
 macro_rules! catalogue {
-    ($($(#[doc = $help:literal])+ $field:ident: $type:ty = $name:literal $([$buckets:expr])?;)+) => {
+    ($($(#[doc = $help:literal])+ $field:ident: $type:ty = $name:literal by $emitter:ident $([$buckets:expr])?;)+) => {
         /// Every metric of this process. Cheap to clone; clones count together.
         #[derive(Clone)]
         pub struct Metrics {
@@ -307,9 +82,11 @@ macro_rules! catalogue {
             /// Every metric, in the order of the declaration.
             pub fn catalogue() -> Vec<Row> {
                 vec![$(Row {
+                    field: stringify!($field),
                     name: $name,
                     kind: <$type as Metric>::KIND,
                     help: help(&[$($help),+]),
+                    emitter: Emitter::$emitter,
                     by_provider: <$type as Metric>::BY_PROVIDER,
                     labels: <$type as Metric>::labels(),
                 },)+]
@@ -320,81 +97,133 @@ macro_rules! catalogue {
 
 catalogue! {
     /// Chat messages that were seen for the first time.
-    messages_detected: Counter = "autoreply_messages_detected_total";
+    messages_detected: Counter = "autoreply_messages_detected_total" by Desk;
     /// Turns, in any revision, that were handed to the worker.
-    turns_published: Counter = "autoreply_turns_published_total";
-    /// Turns that ended, by what became of them.
-    replies: By<CounterVec, Outcome> = "autoreply_replies_total";
+    turns_published: Counter = "autoreply_turns_published_total" by Desk;
+    /// Turns, in any revision, of which the desk heard that they are recorded; each once.
+    turns_acknowledged: Counter = "autoreply_turns_acknowledged_total" by Desk;
+    /// Outcomes that were handed to the worker.
+    outcomes_published: Counter = "autoreply_outcomes_published_total" by Desk;
+    /// Outcomes of which the desk heard that they are recorded; each once.
+    outcomes_acknowledged: Counter = "autoreply_outcomes_acknowledged_total" by Desk;
+    /// Records that were delivered again and recognised: turns and outcomes by the worker, replies by the desk. A desk
+    /// that starts reads the last minutes again, and recognises them.
+    duplicates: By<CounterVec, Place> = "autoreply_duplicates_suppressed_total" by All;
+    /// Turns that ended, by what became of them, counted where the ledger wrote it down. One whose effect better
+    /// evidence replaces is counted under both.
+    replies: By<CounterVec, Outcome> = "autoreply_replies_total" by Worker;
+    /// Turns whose time has come: each that ended, counted once, by the one worker whose write to the ledger ended it,
+    /// be it with the desk's outcome, by a decision of its own, or as recovery, once it was overdue. One that newer text
+    /// opens again has a new deadline, and counts again.
+    turns_due: Counter = "autoreply_turns_due_total" by Worker;
+    /// Those of them that ended with a recorded effect within their deadline in the ledger, and were not asked back. A
+    /// draft that waited for a person is kept whenever it ends: the wait was theirs.
+    turns_kept: Counter = "autoreply_turns_kept_total" by Worker;
+    /// Time from the last message of a turn, as the desk saw it, to the ledger's writing down of the desk's outcome, by
+    /// effect. The desk's clock and the worker's take part.
+    reply: By<HistogramVec, Outcome> = "autoreply_reply_seconds" by Worker [REPLY_SECONDS];
+    /// Time from the end of a conversation's quiet time to the own line on the screen, of replies that were confirmed.
+    /// The desk's clock alone.
+    reply_after_quiet: Histogram = "autoreply_reply_after_quiet_seconds" by Worker [REPLY_SECONDS];
+    /// Steps that undid a reply. A turn that came only to be recorded needs none.
+    compensations: By<CounterVec, CompensationStep> = "autoreply_compensations_total" by Worker;
+    /// Times something held a reply back or left it to a person, by what. A reply that waits for its conversation's
+    /// rate may be held back several times.
+    guards: By<CounterVec, Guard> = "autoreply_guards_total" by Worker;
+    /// Turns that this worker has in hand now.
+    turns_in_flight: Gauge = "autoreply_turns_in_flight_open" by Worker;
     /// Time from the beginning of a draft to its reply or to the end of the provider chain.
-    generation: Histogram = "autoreply_generation_seconds" [SECONDS];
+    generation: Histogram = "autoreply_generation_seconds" by Worker [SECONDS];
+    /// Drafts that no provider gave, by why.
+    generation_errors: By<CounterVec, GenerationFailure> = "autoreply_generation_errors_total" by Worker;
     /// Time of one call to a provider, until its end or until nobody waits for it any more.
-    provider_seconds: PerProvider<HistogramVec> = "autoreply_provider_seconds" [SECONDS];
+    provider_seconds: PerProvider<HistogramVec> = "autoreply_provider_seconds" by Worker [SECONDS];
     /// Calls to a provider that are being made now.
-    provider_calls: PerProvider<GaugeVec> = "autoreply_provider_calls_open";
+    provider_calls: PerProvider<GaugeVec> = "autoreply_provider_calls_open" by Worker;
     /// 1 while a provider is left alone after failures, else 0.
-    provider_breaker: PerProvider<GaugeVec> = "autoreply_provider_breaker_open";
+    provider_breaker: PerProvider<GaugeVec> = "autoreply_provider_breaker_open" by Worker;
     /// Calls to a provider that failed, by kind.
-    provider_errors: PerProviderBy<ProviderErrorKind> = "autoreply_provider_errors_total";
+    provider_errors: PerProviderBy<ProviderErrorKind> = "autoreply_provider_errors_total" by Worker;
     /// Tokens that a provider counted, by direction.
-    provider_tokens: PerProviderBy<TokenDirection> = "autoreply_provider_tokens_total";
+    provider_tokens: PerProviderBy<TokenDirection> = "autoreply_provider_tokens_total" by Worker;
     /// What these tokens cost by the prices of the settings, in the settings' currency.
-    provider_cost: PerProvider<CounterVec> = "autoreply_provider_cost_total";
+    provider_cost: PerProvider<CounterVec> = "autoreply_provider_cost_total" by Worker;
     /// Times a turn went on to the next provider, by reason.
-    provider_fallbacks: PerProviderBy<FallbackReason> = "autoreply_provider_fallbacks_total";
+    provider_fallbacks: PerProviderBy<FallbackReason> = "autoreply_provider_fallbacks_total" by Worker;
     /// Replies of a provider that did not pass validation, by reason.
-    provider_rejections: PerProviderBy<RejectionReason> = "autoreply_provider_rejections_total";
-    /// Replies that have not ended, by state.
-    sagas_open: By<GaugeVec, SagaState> = "autoreply_sagas_open";
+    provider_rejections: PerProviderBy<RejectionReason> = "autoreply_provider_rejections_total" by Worker;
+    /// Replies that have not ended, by state. Of the ledger.
+    sagas_open: By<GaugeVec, SagaState> = "autoreply_sagas_open" by Worker;
+    /// Time for which the reply that has stood longest in a state has stood in it, by state; 0 where there is none. Of
+    /// the ledger.
+    sagas_oldest: By<GaugeVec, SagaState> = "autoreply_sagas_oldest_seconds" by Worker;
+    /// Replies that have not ended although their deadline is over. Of the ledger.
+    sagas_overdue: Gauge = "autoreply_sagas_overdue_open" by Worker;
+    /// Commands that wait in the ledger to be published. Of the ledger.
+    commands_unpublished: Gauge = "autoreply_commands_unpublished_open" by Worker;
+    /// How much of today's quota of replies is reserved or used, 0 to 1. Of the ledger.
+    quota_used: Gauge = "autoreply_quota_used_ratio" by Worker;
+    /// Time since the ledger last answered, once it does not; 0 while it does.
+    ledger_unavailable: Gauge = "autoreply_ledger_unavailable_seconds" by Worker;
     /// Time to write one group to the ledger, by what is written.
-    ledger_write: By<HistogramVec, LedgerWrite> = "autoreply_ledger_write_seconds" [FINE_SECONDS];
+    ledger_write: By<HistogramVec, LedgerWrite> = "autoreply_ledger_write_seconds" by Worker [FINE_SECONDS];
     /// How many rows of a kind one group writes to the ledger.
-    ledger_group: By<HistogramVec, LedgerWrite> = "autoreply_ledger_group_size" [SIZES];
+    ledger_group: By<HistogramVec, LedgerWrite> = "autoreply_ledger_group_size" by Worker [SIZES];
     /// Connections of this process to the ledger's database, by what they do.
-    ledger_connections: By<GaugeVec, Connection> = "autoreply_ledger_connections";
+    ledger_connections: By<GaugeVec, Connection> = "autoreply_ledger_connections" by Worker;
     /// Replies that the executor ended without pressing the submit key, by what became of them.
-    executor_refusals: By<CounterVec, Outcome> = "autoreply_executor_refusals_total";
+    executor_refusals: By<CounterVec, Outcome> = "autoreply_executor_refusals_total" by Desk;
     /// Attempts to type a reply that were put back, by cause.
-    executor_put_back: By<CounterVec, PutBack> = "autoreply_executor_put_back_total";
+    executor_put_back: By<CounterVec, PutBack> = "autoreply_executor_put_back_total" by Desk;
+    /// Time that the executor spends in one step, its waits included.
+    executor_step: By<HistogramVec, ExecutorStep> = "autoreply_executor_step_seconds" by Desk [SECONDS];
     /// Time between the last proof of the window and the submit key, which X11 leaves unguarded.
-    submit_gap: Histogram = "autoreply_submit_gap_seconds" [FINE_SECONDS];
+    submit_gap: Histogram = "autoreply_submit_gap_seconds" by Desk [FINE_SECONDS];
+    /// Chat windows that fit a profile, by what becomes of them.
+    chat_windows: By<GaugeVec, WindowState> = "autoreply_chat_windows_open" by Desk;
     /// Time for one look at a window: pixels, comparison, text, alignment.
-    capture_look: Histogram = "autoreply_capture_look_seconds" [FINE_SECONDS];
+    capture_look: Histogram = "autoreply_capture_look_seconds" by Desk [FINE_SECONDS];
+    /// Looks at a window that failed; each is tried again.
+    capture_errors: Counter = "autoreply_capture_errors_total" by Desk;
     /// Time to recognise the text of the changed rows.
-    ocr: Histogram = "autoreply_ocr_seconds" [FINE_SECONDS];
+    ocr: Histogram = "autoreply_ocr_seconds" by Desk [FINE_SECONDS];
+    /// How sure the reading of each new line was, 0 to 1.
+    ocr_confidence: Histogram = "autoreply_ocr_confidence_ratio" by Desk [CONFIDENCES];
     /// Size of the journal's files on disk.
-    journal: Gauge = "autoreply_journal_bytes";
+    journal: Gauge = "autoreply_journal_bytes" by Desk;
+    /// Turns in this desk's journal that have not ended.
+    journal_turns: Gauge = "autoreply_journal_turns_open" by Desk;
+    /// Turns that this desk leaves to a person.
+    attention: Gauge = "autoreply_attention_open" by Desk;
     /// 1 while a Redis that was set is away and this worker keeps its own limits, otherwise 0.
-    limits_local: Gauge = "autoreply_limits_local";
+    limits_local: Gauge = "autoreply_limits_local" by Worker;
     /// Questions to Redis, about rates or memory, that this worker had to answer by itself.
-    limits_fallbacks: Counter = "autoreply_limits_fallbacks_total";
-    /// Desks that say hello, by how they do; one that is cloned counts only as that.
-    desks: By<GaugeVec, DeskState> = "autoreply_desks_open";
+    limits_fallbacks: Counter = "autoreply_limits_fallbacks_total" by Worker;
+    /// Desks that say hello, by how they do; one that is cloned counts only as that. Of the ledger.
+    desks: By<GaugeVec, DeskState> = "autoreply_desks_open" by Worker;
+    /// Time since the hello of that desk which has been silent longest, among those that did not say that they stop. Of
+    /// the ledger.
+    desks_silent: Gauge = "autoreply_desks_silent_seconds" by Worker;
     /// Accounts that this desktop answers for now.
-    accounts_owned: Gauge = "autoreply_account_leases_open";
+    accounts_owned: Gauge = "autoreply_account_leases_open" by Desk;
     /// 1 while another process works with a copy of this desktop's journal.
-    desk_cloned: Gauge = "autoreply_desk_cloned_info";
+    desk_cloned: Gauge = "autoreply_desk_cloned_info" by Desk;
     /// Records that could not be read and were put aside.
-    dead_letters: Counter = "autoreply_dead_letters_total";
+    dead_letters: Counter = "autoreply_dead_letters_total" by All;
     /// Records that stand in this worker's partitions and are not done.
-    lag_records: By<GaugeVec, ConsumedTopic> = "autoreply_consumer_lag_records";
+    lag_records: By<GaugeVec, ConsumedTopic> = "autoreply_consumer_lag_records" by Worker;
     /// Time for which the oldest record of this worker's partitions that is not done has been waiting.
-    lag_seconds: By<GaugeVec, ConsumedTopic> = "autoreply_consumer_lag_seconds";
+    lag_seconds: By<GaugeVec, ConsumedTopic> = "autoreply_consumer_lag_seconds" by Worker;
     /// Times the group gave this worker its partitions anew.
-    rebalances: Counter = "autoreply_consumer_rebalances_total";
+    rebalances: Counter = "autoreply_consumer_rebalances_total" by Worker;
+    /// Free space on the disk of the data directory.
+    disk_free: Gauge = "autoreply_disk_free_bytes" by All;
+    /// Size of the disk of the data directory.
+    disk_size: Gauge = "autoreply_disk_size_bytes" by All;
+    /// 1 while this process is ready, as `/readyz` says it, else 0.
+    health: Gauge = "autoreply_health_ok" by All;
     /// Always 1; the label says which version runs.
-    build_info: By<GaugeVec, Build> = "autoreply_build_info";
-}
-
-/// The one version that runs in this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Build;
-
-impl Label for Build {
-    const NAME: &'static str = "version";
-    const ALL: &'static [Self] = &[Self];
-    fn value(self) -> &'static str {
-        env!("CARGO_PKG_VERSION")
-    }
+    build_info: By<GaugeVec, Build> = "autoreply_build_info" by All;
 }
 
 fn help(lines: &[&str]) -> String {
@@ -439,96 +268,5 @@ impl Metrics {
         let mut bytes = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut bytes)?;
         String::from_utf8(bytes).map_err(|error| prometheus::Error::Msg(error.to_string()))
-    }
-
-    /// `docs/METRICS.md`.
-    pub fn document() -> String {
-        let mut text = String::from(
-            "# Metrics\n\nEvery metric of every role, at `/metrics`. Generated from `src/telemetry/metrics.rs`, where \
-             the doc comments are the help texts;\na test holds this file equal to it. Units are base units.\n\n\
-             The values of `provider` are the names of the providers in the settings.\n\n\
-             | name | kind | label | meaning |\n|---|---|---|---|\n",
-        );
-        for row in Self::catalogue() {
-            let label = match &row.labels {
-                // The version changes with every release, this file should not.
-                Some(("version", _)) => "`version`".to_owned(),
-                Some((name, values)) => format!("`{name}`: {}", values.join(", ")),
-                None => String::new(),
-            };
-            let separator = if label.is_empty() { "" } else { "; " };
-            let label = if row.by_provider { format!("`provider`{separator}{label}") } else { label };
-            let _ = writeln!(text, "| `{}` | {} | {label} | {} |", row.name, row.kind, row.help);
-        }
-        text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn every_metric_has_help_a_unit_and_a_name_of_its_own() {
-        let rows = Metrics::catalogue();
-        let names: HashSet<_> = rows.iter().map(|row| row.name).collect();
-        assert_eq!(names.len(), rows.len(), "names are unique");
-        for Row { name, kind, help, labels, .. } in &rows {
-            assert!(help.len() > 10 && help.ends_with('.'), "{name} has no sentence of help");
-            assert!(
-                name.strip_prefix("autoreply_")
-                    .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
-            );
-            let fits = match *kind {
-                "counter" => name.ends_with("_total"),
-                "histogram" => ["_seconds", "_bytes", "_size"].iter().any(|unit| name.ends_with(unit)),
-                _ => ["_bytes", "_seconds", "_info", "_open", "_local", "_records", "_connections"]
-                    .iter()
-                    .any(|unit| name.ends_with(unit)),
-            };
-            assert!(fits, "{name} is a {kind} without its unit");
-            if let Some((_, values)) = labels {
-                assert_eq!(values.iter().collect::<HashSet<_>>().len(), values.len());
-                assert!(!values.is_empty() && values.len() <= 20, "{name} has too many values");
-            }
-        }
-    }
-
-    #[test]
-    fn every_metric_is_exposed_from_the_start_and_counts() {
-        let metrics = Metrics::new();
-        metrics.clone().replies.of(Outcome::Confirmed).inc();
-        metrics.generation.observe(0.3);
-        metrics.introduce_providers(["p"]);
-        metrics.provider_tokens.of("p", TokenDirection::Output).inc_by(3.0);
-        let text = metrics.with_process().render().unwrap();
-        for row in Metrics::catalogue() {
-            assert!(text.contains(&format!("# HELP {} {}\n", row.name, row.help)), "{}", row.name);
-            assert!(text.contains(&format!("# TYPE {} {}\n", row.name, row.kind)));
-            for value in
-                row.labels.iter().flat_map(|(label, values)| values.iter().map(move |v| format!("{label}=\"{v}\"")))
-            {
-                let part = if row.kind == "histogram" { "_count" } else { "" };
-                let series = format!("{}{part}{{", row.name);
-                let shown = text.lines().any(|line| line.starts_with(&series) && line.contains(&value));
-                assert!(shown, "{} {value}", row.name);
-            }
-            let named = text.lines().any(|line| line.starts_with(row.name) && line.contains("provider=\"p\""));
-            assert_eq!(named, row.by_provider, "{}", row.name);
-        }
-        assert!(text.contains("autoreply_provider_tokens_total{direction=\"output\",provider=\"p\"} 3\n"));
-        assert!(text.contains("autoreply_replies_total{effect=\"confirmed\"} 1\n"));
-        assert!(text.contains("autoreply_generation_seconds_bucket{le=\"0.5\"} 1\n"));
-        assert!(text.contains("autoreply_generation_seconds_bucket{le=\"0.25\"} 0\n"));
-        #[cfg(target_os = "linux")]
-        assert!(text.contains("process_resident_memory_bytes"));
-    }
-
-    #[test]
-    fn the_document_is_the_catalogue() {
-        let written = include_str!("../../docs/METRICS.md");
-        assert!(written == Metrics::document(), "docs/METRICS.md must be:\n{}", Metrics::document());
     }
 }

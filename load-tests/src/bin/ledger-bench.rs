@@ -238,7 +238,8 @@ async fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let directory = tempfile::tempdir()?;
     let metrics = Arc::new(Metrics::new());
-    let ledger: Arc<dyn Ledger> = Arc::new(Counted::new(open(&arguments, directory.path()).await?, metrics.clone()));
+    let ledger = open(&arguments, directory.path()).await?;
+    let ledger: Arc<dyn Ledger> = Arc::new(Counted::new(ledger, metrics.clone(), Arc::new(SystemClock)));
     let (sender, receiver) = mpsc::unbounded_channel();
     let rest = Arc::new(Rest { model: Duration::from_millis(arguments.model_ms), commands: sender });
     let defaults: toml::Table = include_str!("../../../config.default.toml").parse()?;

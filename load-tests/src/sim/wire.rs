@@ -417,6 +417,7 @@ fn shown(turn: &Turn, send: &ReplySend, at: Timestamp) -> ReplyOutcome {
         }),
         timings: Timings {
             detected_at: Timestamp::from_microsecond(turn.stages.published_us).ok(),
+            quiet_at: Timestamp::from_microsecond(turn.stages.published_us).ok(),
             received_at: Some(at),
             typed_at: Some(at),
             submitted_at: Some(at),

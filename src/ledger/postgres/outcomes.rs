@@ -16,7 +16,7 @@ use super::rows::{Fault, Saga, damaged, detected_of, get, hold, number, turn_of}
 use super::write::write;
 use crate::clock::from_millis;
 use crate::contract::{Effect, ReplyOutcome, Revision, TurnId};
-use crate::saga::state::{Event, Settlement, correct};
+use crate::saga::state::{End, Event, Settlement, correct};
 use crate::saga::{Applied, Each, Exchange, Rejected};
 
 /// Begins a transaction that records: many at the same time, none while an outcome without a turn is kept.
@@ -76,7 +76,9 @@ impl Work for Outcomes {
                 corrections.push((outcome.turn, outcome.revision, correction));
             }
             if ended == Ok(true) || ended.is_err() {
-                answers.push(ended.map(|_| Applied::Ended { exchange: None }));
+                let end = End::of(known.state, saga.state, held.now >= known.deadline_at);
+                let applied = |_| Applied::Ended { exchange: None, end: end.unwrap_or(End::Corrected) };
+                answers.push(ended.map(applied));
                 continue;
             }
             if told.is_none() {
@@ -85,9 +87,10 @@ impl Work for Outcomes {
             let line = (outcome.turn, outcome.revision, detail_of(outcome));
             let repeated = told.as_ref().is_some_and(|told| told.contains(&line));
             answers.push(book.item(|page| {
-                if !repeated {
-                    tell_kept(page, &saga, outcome);
+                if repeated {
+                    return Ok(Applied::Repeated);
                 }
+                tell_kept(page, &saga, outcome);
                 Ok(Applied::Kept)
             }));
         }
@@ -234,7 +237,9 @@ async fn remember(
         let inbound: Vec<&str> = detected.messages.iter().map(|message| message.text.as_str()).collect();
         let at = outcome.timings.shown_at.unwrap_or_else(|| from_millis(now));
         let exchange = Exchange { inbound: inbound.join("\n"), reply: get(row, "text")?, at };
-        *answer = Ok(Applied::Ended { exchange: Some(exchange) });
+        if let Ok(Applied::Ended { exchange: slot, .. }) = answer {
+            *slot = Some(exchange);
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use super::book::{Book, Page, Stamp};
 use super::desks::OWNERS;
 use super::leases::{MARK_PUBLISHED, RENEW, TAKE_COMMANDS, TAKE_OVER, TAKE_OVERDUE};
+use super::read::OPEN;
 use super::retention::{OVER_AGE, TEXT_OVER_AGE};
 use super::rows::{HOLD, Saga};
 use super::testing::Database;
@@ -129,6 +130,7 @@ fn hot() -> Vec<(&'static str, String, &'static [&'static str])> {
         ("take over", TAKE_OVER.to_owned(), &["sagas_lease", "sagas_pkey", "turns_pkey", "drafts_pkey"]),
         ("take what is overdue", TAKE_OVERDUE.to_owned(), &["sagas_deadline", "sagas_pkey", "turns_pkey"]),
         ("take commands", TAKE_COMMANDS.to_owned(), &["outbox_pending", "outbox_pkey"]),
+        ("what is open, for the figures", OPEN.to_owned(), &["sagas_deadline"]),
         ("prune rows", OVER_AGE.to_owned(), &["sagas_ended", "sagas_pkey"]),
         ("prune texts", TEXT_OVER_AGE.to_owned(), &["sagas_ended", "sagas_pkey"]),
     ]
@@ -137,9 +139,9 @@ fn hot() -> Vec<(&'static str, String, &'static [&'static str])> {
 /// The plan that a worker's connection keeps for this statement.
 async fn plan(connection: &mut PgConnection, statement: &str) -> String {
     let parameters = (1..100).take_while(|number| statement.contains(&format!("${number}"))).count();
-    let nulls = vec!["null"; parameters].join(", ");
+    let nulls = if parameters == 0 { String::new() } else { format!("({})", vec!["null"; parameters].join(", ")) };
     connection.execute(AssertSqlSafe(format!("prepare hot as {statement}"))).await.unwrap();
-    let explain = AssertSqlSafe(format!("explain (costs off) execute hot ({nulls})"));
+    let explain = AssertSqlSafe(format!("explain (costs off) execute hot {nulls}"));
     let rows = connection.fetch_all(explain).await.unwrap();
     connection.execute("deallocate hot").await.unwrap();
     let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();

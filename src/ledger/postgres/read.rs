@@ -93,7 +93,10 @@ pub(super) async fn story(ledger: &PostgresLedger, turn: TurnId) -> Result<Vec<S
 }
 
 /// Open sagas alone are counted: what has ended may be hundreds of millions of rows.
-const OPEN: &str = "select state, effect, count(*) as many from sagas where state <> 'ended' group by state, effect";
+pub(super) const OPEN: &str = "
+    select state, effect, count(*) as many, (select ledger_now()) - min(updated_at) as oldest,
+           count(*) filter (where deadline_at <= (select ledger_now())) as overdue
+    from sagas where state <> 'ended' group by state, effect";
 
 const FIGURES: &str = "
     select ledger_now() - (select min(t.recorded_at) from sagas s join turns t on t.turn = s.turn
@@ -107,8 +110,12 @@ pub(super) async fn counts(ledger: &PostgresLedger) -> Result<Counts, LedgerErro
     let row = rows.first().ok_or_else(|| damaged("the figures"))?;
     let age = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     let by_state = |row: &PgRow| Ok((state_of(row)?, number(row, "many")?));
+    let oldest_in = |row: &PgRow| Ok((state_of(row)?.phase(), age(get(row, "oldest")?)));
+    let overdue = states.iter().map(|row| number::<u64>(row, "overdue")).sum::<Result<u64, LedgerError>>()?;
     Ok(Counts {
         by_state: states.iter().map(by_state).collect::<Result<_, LedgerError>>()?,
+        oldest_in: states.iter().map(oldest_in).collect::<Result<_, LedgerError>>()?,
+        overdue,
         oldest_open: get::<Option<i64>>(row, "oldest")?.map(age),
         unpublished: number(row, "unpublished")?,
         quota_taken: number(row, "taken")?,

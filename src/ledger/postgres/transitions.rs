@@ -15,7 +15,7 @@ use super::write::write;
 use crate::clock::{from_millis, millis};
 use crate::contract::{Authority, Command, DraftVersion, ReplySend, TurnId};
 use crate::retry::retry;
-use crate::saga::state::{Event, Phase, State};
+use crate::saga::state::{End, Event, Phase, State};
 use crate::saga::{
     Change, Decided, Decision, Each, EntryId, LedgerError, PendingCommand, Rejected, Transition, Transitioned,
 };
@@ -36,7 +36,7 @@ pub(super) async fn transition(ledger: &PostgresLedger, transitions: &[Transitio
 enum Step {
     Lost,
     QuotaExhausted,
-    Done { state: State, draft: Option<DraftVersion>, command: Option<Uuid> },
+    Done { state: State, draft: Option<DraftVersion>, command: Option<Uuid>, end: Option<End> },
 }
 
 #[async_trait]
@@ -65,9 +65,9 @@ impl Work for Transitions {
             step.map(|step| match step {
                 Step::Lost => before.get(&wanted.id).cloned().unwrap_or(Transitioned::Lost),
                 Step::QuotaExhausted => Transitioned::QuotaExhausted,
-                Step::Done { state, draft, command } => {
+                Step::Done { state, draft, command, end } => {
                     let entry = command.and_then(|event| entries.get(&event).copied());
-                    Transitioned::Done { state, draft, entry }
+                    Transitioned::Done { state, draft, entry, end }
                 }
             })
         };
@@ -107,8 +107,9 @@ fn change(page: &mut Page, held: &Held, wanted: &Transition) -> Result<Step, Rej
     }
     let draft = version.and_then(|version| u32::try_from(version).ok()).map(DraftVersion);
     let state = saga.state;
+    let end = End::of(known.state, state, page.now >= known.deadline_at);
     page.writes.changed.push(saga);
-    Ok(Step::Done { state, draft, command })
+    Ok(Step::Done { state, draft, command, end })
 }
 
 /// The answers to transitions whose commit their callers did not hear of.
@@ -146,7 +147,7 @@ async fn done_before(
         let version: Option<i32> = get(row, "version")?;
         let draft = version.and_then(|version| u32::try_from(version).ok()).map(DraftVersion);
         let entry = get::<Option<i64>>(row, "entry")?.map(EntryId);
-        answers.insert(id, Transitioned::Done { state: saga.state, draft, entry });
+        answers.insert(id, Transitioned::Done { state: saga.state, draft, entry, end: None });
     }
     Ok(answers)
 }

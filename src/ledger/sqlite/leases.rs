@@ -70,13 +70,13 @@ async fn take_in(
              where turn in (select turn from sagas where state in ('recorded', 'quota_reserved', 'drafted')
                             and lease_until <= ?3 and deadline_at > ?3 and body is not null
                             order by lease_until limit ?4)
-             returning turn, revision, state, effect, lease_token, body, takeovers, owner_token"
+             returning turn, revision, state, effect, lease_token, deadline_at, body, takeovers, owner_token"
         }
         Due::Overdue => {
             "update sagas set lease_token = lease_token + 1, lease_owner = ?1, lease_until = ?2
              where turn in (select turn from sagas where state <> 'ended' and deadline_at <= ?3
                             and lease_until <= ?3 and body is not null order by deadline_at limit ?4)
-             returning turn, revision, state, effect, lease_token, body, takeovers, owner_token"
+             returning turn, revision, state, effect, lease_token, deadline_at, body, takeovers, owner_token"
         }
     };
     let rows = sqlx::query(statement)

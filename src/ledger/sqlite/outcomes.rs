@@ -6,7 +6,7 @@ use super::SqliteLedger;
 use super::rows::{Fault, Head, Stamp, advance, damaged, draft, head, in_savepoint, tell, unavailable};
 use crate::clock::from_millis;
 use crate::contract::{Effect, ReplyOutcome, Revision};
-use crate::saga::state::{Event, Settlement, State, correct};
+use crate::saga::state::{End, Event, Settlement, State, correct};
 use crate::saga::{Applied, Each, Exchange, Rejected};
 
 pub(super) async fn apply(ledger: &SqliteLedger, outcomes: &[ReplyOutcome]) -> Each<Applied> {
@@ -35,7 +35,8 @@ async fn apply_one(tx: &mut SqliteConnection, outcome: &ReplyOutcome, now: i64) 
         Some(Effect::Confirmed) => exchange(tx, &saga, outcome, now).await?,
         _ => None,
     };
-    Ok(Applied::Ended { exchange })
+    let end = End::of(saga.state, state, now >= saga.deadline_at).unwrap_or(End::Corrected);
+    Ok(Applied::Ended { exchange, end })
 }
 
 async fn conclude(
@@ -106,10 +107,11 @@ async fn tell_once(tx: &mut SqliteConnection, saga: &Head, outcome: &ReplyOutcom
     .bind(&detail)
     .fetch_optional(&mut *tx)
     .await?;
-    if told.is_none() {
-        let stamp = stamp_of(outcome, now);
-        tell(tx, &stamp, saga.turn, outcome.revision, "outcome_kept", (Some(saga.state), saga.state), &detail).await?;
+    if told.is_some() {
+        return Ok(Applied::Repeated);
     }
+    let stamp = stamp_of(outcome, now);
+    tell(tx, &stamp, saga.turn, outcome.revision, "outcome_kept", (Some(saga.state), saga.state), &detail).await?;
     Ok(Applied::Kept)
 }
 

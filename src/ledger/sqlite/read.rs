@@ -60,7 +60,7 @@ pub(super) async fn list(ledger: &SqliteLedger, filter: &Filter) -> Result<Vec<S
 
 pub(super) async fn show(ledger: &SqliteLedger, turn: TurnId) -> Result<Option<Detail>, LedgerError> {
     let row = sqlx::query(
-        "select s.turn, s.revision, s.state, s.effect, s.lease_token, s.body, s.conversation, s.peer, s.desktop,
+        "select s.turn, s.revision, s.state, s.effect, s.lease_token, s.deadline_at, s.body, s.conversation, s.peer, s.desktop,
                 s.recorded_at, s.updated_at, d.version, d.revision as draft_revision, d.text, d.provider, d.ceiling
          from sagas s left join drafts d on d.turn = s.turn and d.revision = s.revision and d.text is not null
          where s.turn = ?",
@@ -104,6 +104,14 @@ pub(super) async fn counts(ledger: &SqliteLedger) -> Result<Counts, LedgerError>
         .fetch_all(&ledger.readers)
         .await
         .map_err(failed)?;
+    let open = sqlx::query(
+        "select state, min(updated_at) as since, sum(deadline_at <= ?) as overdue from sagas
+         where state <> 'ended' group by state",
+    )
+    .bind(now)
+    .fetch_all(&ledger.readers)
+    .await
+    .map_err(failed)?;
     let row = sqlx::query(
         "select (select min(recorded_at) from sagas where state <> 'ended') as oldest,
                 (select count(*) from outbox where published_at is null and cancelled_at is null) as unpublished,
@@ -115,7 +123,11 @@ pub(super) async fn counts(ledger: &SqliteLedger) -> Result<Counts, LedgerError>
     .map_err(failed)?;
     let oldest: Option<i64> = get(&row, "oldest")?;
     let age = |at: i64| Duration::from_millis(u64::try_from(now.saturating_sub(at)).unwrap_or(0));
+    let oldest_in = |row: &SqliteRow| Ok((parsed(row, "state")?, age(get(row, "since")?)));
+    let overdue = open.iter().map(|row| number::<u64>(row, "overdue")).sum::<Result<u64, LedgerError>>()?;
     Ok(Counts {
+        oldest_in: open.iter().map(oldest_in).collect::<Result<_, LedgerError>>()?,
+        overdue,
         by_state: states
             .iter()
             .map(|row| Ok((state_of(row)?, number(row, "many")?)))

@@ -137,7 +137,14 @@ async fn insert(
     .await?;
     let stamp = Stamp::new(at.now, &at.terms.lease.worker);
     tell(tx, &stamp, turn.turn, turn.revision, "recorded", (None, State::START), "").await?;
-    let saga = Head { turn: turn.turn, revision: turn.revision, state: State::START, lease: LeaseToken(1), body: None };
+    let saga = Head {
+        turn: turn.turn,
+        revision: turn.revision,
+        state: State::START,
+        lease: LeaseToken(1),
+        deadline_at: at.deadline_at,
+        body: None,
+    };
     let state = outcomes::adopt_orphans(tx, &saga, at.now).await?;
     if state.effect().is_some() {
         return Ok(Receipt::Closed);
@@ -204,6 +211,13 @@ async fn restart(
     .bind(known.turn.to_string())
     .execute(&mut *tx)
     .await?;
-    let saga = Head { turn: turn.turn, revision: turn.revision, state: State::START, lease, body: None };
+    let saga = Head {
+        turn: turn.turn,
+        revision: turn.revision,
+        state: State::START,
+        lease,
+        deadline_at: at.deadline_at,
+        body: None,
+    };
     Ok(judge(tx, turn, &saga, at, owner).await?.map_or_else(Receipt::NotOwner, Receipt::Newer))
 }

@@ -94,11 +94,12 @@ pub(super) async fn forget(ledger: &SqliteLedger, peer: &str) -> Result<Vec<Conv
 }
 
 async fn forget_in(tx: &mut SqliteConnection, peer: &str, now: i64) -> Result<Vec<ConversationId>, Fault> {
-    let rows =
-        sqlx::query("select turn, revision, state, effect, lease_token, body, conversation from sagas where peer = ?")
-            .bind(peer)
-            .fetch_all(&mut *tx)
-            .await?;
+    let rows = sqlx::query(
+        "select turn, revision, state, effect, lease_token, deadline_at, body, conversation from sagas where peer = ?",
+    )
+    .bind(peer)
+    .fetch_all(&mut *tx)
+    .await?;
     let mut conversations = Vec::new();
     for row in &rows {
         conversations.push(super::rows::parsed(row, "conversation")?);

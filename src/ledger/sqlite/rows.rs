@@ -86,6 +86,7 @@ pub(super) struct Head {
     pub(super) revision: Revision,
     pub(super) state: State,
     pub(super) lease: LeaseToken,
+    pub(super) deadline_at: i64,
     pub(super) body: Option<String>,
 }
 
@@ -109,16 +110,18 @@ pub(super) fn head_of(row: &SqliteRow) -> Result<Head, LedgerError> {
         revision: Revision(number(row, "revision")?),
         state: state_of(row)?,
         lease: LeaseToken(number(row, "lease_token")?),
+        deadline_at: number(row, "deadline_at")?,
         body: row.try_get("body").map_err(|error| unavailable(&error))?,
     })
 }
 
 /// The saga of this turn.
 pub(super) async fn head(tx: &mut SqliteConnection, turn: TurnId) -> Result<Option<Head>, Fault> {
-    let row = sqlx::query("select turn, revision, state, effect, lease_token, body from sagas where turn = ?")
-        .bind(turn.to_string())
-        .fetch_optional(tx)
-        .await?;
+    let row =
+        sqlx::query("select turn, revision, state, effect, lease_token, deadline_at, body from sagas where turn = ?")
+            .bind(turn.to_string())
+            .fetch_optional(tx)
+            .await?;
     Ok(row.as_ref().map(head_of).transpose()?)
 }
 

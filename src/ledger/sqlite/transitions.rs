@@ -8,7 +8,7 @@ use super::SqliteLedger;
 use super::rows::{DAY_MS, Fault, Head, Stamp, advance, damaged, draft, head, in_savepoint, owner_token, unavailable};
 use crate::clock::{from_millis, millis};
 use crate::contract::{Authority, Command, DraftVersion, ReplySend, TurnId};
-use crate::saga::state::{Event, Phase, State};
+use crate::saga::state::{End, Event, Phase, State};
 use crate::saga::{
     Change, Decided, Decision, Draft, Each, EntryId, LedgerError, PendingCommand, Rejected, Transition, Transitioned,
 };
@@ -35,6 +35,7 @@ async fn change(tx: &mut SqliteConnection, wanted: &Transition, now: i64, quota:
     if saga.revision != wanted.revision || saga.lease != wanted.lease || !wanted.is_legal_from(saga.state) {
         return Ok(Transitioned::Lost);
     }
+    let before = saga.state;
     let (mut version, mut entry) = (None, None);
     for (index, change) in wanted.changes.iter().enumerate() {
         // Only legal as the first of its transition, so that nothing has been written if there is none left.
@@ -59,7 +60,8 @@ async fn change(tx: &mut SqliteConnection, wanted: &Transition, now: i64, quota:
             Change::ReserveQuota | Change::Abandon { .. } | Change::HandOver { .. } => {}
         }
     }
-    Ok(Transitioned::Done { state: saga.state, draft: version, entry })
+    let end = End::of(before, saga.state, now >= saga.deadline_at);
+    Ok(Transitioned::Done { state: saga.state, draft: version, entry, end })
 }
 
 /// The answer to a transition whose commit the caller did not hear of.
@@ -88,6 +90,7 @@ async fn already_done(
         state: saga.state,
         draft: stored.map(|stored| stored.version),
         entry: entry.map(EntryId),
+        end: None,
     }))
 }
 

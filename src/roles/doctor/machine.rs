@@ -1,12 +1,13 @@
 //! The data directory, the clock, and whether an autoreply runs already.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::Finding;
 use crate::clock::{Clock as _, SystemClock};
 use crate::roles::Context;
+use crate::roles::own::existing;
 
 /// Bytes below which a disk counts as full: before that, SQLite's journals may not fit.
 const LEAST_FREE: u64 = 200 << 20;
@@ -15,11 +16,6 @@ const CLOCK_SLACK_S: i64 = 86_400;
 
 pub(super) fn examine(context: &Context) -> Vec<Finding> {
     vec![data_directory(context), free_space(context), clock()]
-}
-
-/// The nearest directory on the way to `path` that is there.
-fn existing(path: &Path) -> Option<PathBuf> {
-    path.ancestors().find(|ancestor| ancestor.is_dir()).map(Path::to_owned)
 }
 
 fn data_directory(context: &Context) -> Finding {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::generation::observer::{Ended, ErrorKind, Event, Fallback, Observer};
 use crate::generation::validation::Rejection;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{FallbackReason, ProviderErrorKind, RejectionReason, TokenDirection};
+use crate::telemetry::metrics::{FallbackReason, Guard, ProviderErrorKind, RejectionReason, TokenDirection};
 
 /// Counts what happens with the providers.
 pub struct Providers(Arc<Metrics>);
@@ -37,7 +37,10 @@ impl Observer for Providers {
             }
             Event::Breaker(open) => metrics.provider_breaker.of(provider).set(f64::from(u8::from(open))),
             Event::FellBack(why) => metrics.provider_fallbacks.of(provider, fallback_reason(why)).inc(),
-            Event::Rejected(why) => metrics.provider_rejections.of(provider, rejection_reason(why)).inc(),
+            Event::Rejected(why) => {
+                metrics.provider_rejections.of(provider, rejection_reason(why)).inc();
+                metrics.guards.of(Guard::Validation).inc();
+            }
         }
     }
 }
@@ -109,6 +112,7 @@ mod tests {
             "autoreply_provider_tokens_total{direction=\"output\",provider=\"one\"} 3",
             "autoreply_provider_cost_total{provider=\"one\"} 0.25",
             "autoreply_provider_breaker_open{provider=\"one\"} 1",
+            "autoreply_guards_total{guard=\"validation\"} 1",
             "autoreply_provider_fallbacks_total{provider=\"one\",reason=\"resting\"} 1",
             "autoreply_provider_rejections_total{provider=\"one\",reason=\"foreign_link\"} 1",
             "autoreply_provider_breaker_open{provider=\"two\"} 0",
