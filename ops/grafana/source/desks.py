@@ -47,7 +47,7 @@ READING = Row("Reading", [
     series("How sure character recognition is", "percentunit", "Confidence that one message in ten, and half of them, stay below.",
            "the lower curve under the line: such messages become drafts for a person. Faint, small or coloured text, or a wrong language.",
            [Query(f"histogram_quantile({q}, sum by (le) (rate(autoreply_ocr_confidence_ratio_bucket{{{SCOPE}}}[$__rate_interval])))", name)
-            for q, name in ((0.1, "one in ten"), (0.5, "half"))], steps=[(None, RED), (0.7, "transparent")], low=0.4, high=1),
+            for q, name in ((0.1, "one in ten"), (0.5, "half"))], steps=[(None, "transparent"), (0.7, RED)], low=0.4, high=1),
     series("Looks that failed", "suffix: /s", "Looks at a window that gave nothing, by desk.",
            "any that last: the window is covered, minimised or gone, or the profile does not fit.",
            [rate("autoreply_capture_errors_total", "instance")]),

@@ -25,7 +25,7 @@ KAFKA = Row("Kafka", [
     series("Waiting time of the oldest record", "s", "By topic.", "a curve that climbs: nobody reads that topic, or the ledger is away.",
            [Query(f"max by (topic) (autoreply_consumer_lag_seconds{{{SCOPE}}})", "{{topic}}")],
            steps=[(None, "transparent"), (10, RED)]),
-    series("Records that wait", "none", "By topic, over all workers.", "climbing for minutes. A short heap after a restart is as it should be.",
+    series("Records that wait, by topic", "none", "By topic, over all workers.", "climbing for minutes. A short heap after a restart is as it should be.",
            [Query(f"sum by (topic) (autoreply_consumer_lag_records{{{SCOPE}}})", "{{topic}}")], stack=True),
     series("Partitions dealt anew", "none", "How often the group gave each worker its partitions anew, in five minutes.",
            "again and again without a deployment: workers take too long for a poll, or lose the brokers.",
@@ -70,7 +70,7 @@ REST = Row("Redis and disks", [
            "any for long: Redis is down, slow, or refuses the password.",
            [rate("autoreply_limits_fallbacks_total", "instance")]),
     series("Free disk", "percentunit", "Of the file system with the data, by process.", "below the line at 10%, or a slope that gets there.",
-           [Query(f"autoreply:disk_free:ratio{{{SCOPE}}}", "{{job}} {{instance}}")], steps=[(None, RED), (0.1, "transparent")], high=1),
+           [Query(f"autoreply:disk_free:ratio{{{SCOPE}}}", "{{job}} {{instance}}")], steps=[(None, "transparent"), (0.1, RED)], high=1),
 ])  # fmt: skip
 
 DASHBOARD = Dashboard(

@@ -149,7 +149,7 @@ def states(
     """A band a series that shows when it was how."""
     defaults = {
         "mappings": [mapping(texts)],
-        "custom": {"lineWidth": 0, "fillOpacity": 75, "spanNulls": False, "insertNulls": False,
+        "custom": {"lineWidth": 0, "fillOpacity": 75,
                    "hideFrom": {"legend": False, "tooltip": False, "viz": False}},
     }  # fmt: skip
     steps: Steps = [(float(value) if place else None, colour) for place, (value, (_, colour)) in enumerate(sorted(texts.items()))]
@@ -183,7 +183,7 @@ def table(
     defaults = {"custom": {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False}}
     return Panel(
         "table", title, "none", told(shows, bad), [Query(expr)], [(None, GREEN)], width, height, defaults,
-        {"showHeader": True, "cellHeight": "sm"}, overrides, [{"id": "organize", "options": organize}], instant=True,
+        {"showHeader": True, "cellHeight": "sm", "frameIndex": 0, "sortBy": [{"displayName": next(iter(columns.values())), "desc": False}]}, overrides, [{"id": "organize", "options": organize}], instant=True,
     )  # fmt: skip
 
 
