@@ -39,8 +39,11 @@ class Desk:
         self.irc_port = int(self.environment["RIG_IRC_PORT"])
 
     def xdotool(self, *words: str) -> str:
-        """Runs xdotool on the desk's display; what it says, or nothing if it found nothing."""
-        done = subprocess.run(["xdotool", *words], env=self.environment, capture_output=True, text=True, timeout=20, check=False)
+        """Runs xdotool on the desk's display; what it says, or nothing if it found nothing or could not get through."""
+        try:
+            done = subprocess.run(["xdotool", *words], env=self.environment, capture_output=True, text=True, timeout=8, check=False)
+        except subprocess.TimeoutExpired:
+            return ""
         return done.stdout.strip()
 
     def window_of(self, peer: str) -> str:
@@ -63,9 +66,10 @@ class Desk:
         """The person at the desk goes to a window and types; with `enter` they answer by themselves."""
         window = self.window_of(peer)
         self.xdotool("windowactivate", "--sync", window)
-        self.xdotool("type", "--delay", "30", text)
-        for key in ["Return"] if enter else ["BackSpace"] * len(text):
-            self.xdotool("key", key)
+        keys = ["space" if letter == " " else letter for letter in text]
+        # Keys, not text: for text xdotool changes the keyboard's map, which autoreply does as well while it types.
+        self.xdotool("key", "--delay", "30", *keys)
+        self.xdotool("key", "--delay", "10", *(["Return"] if enter else ["BackSpace"] * len(keys)))
 
     def end(self) -> None:
         """Takes everything on the desk down."""

@@ -16,6 +16,7 @@ import time
 import urllib.request
 import uuid
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
@@ -109,6 +110,7 @@ yield_delay_ms = 500
 brokers = "{kafka}"
 topic_prefix = "{prefix}"
 [control]
+socket = "{directory}/desktop.sock"
 listen = "127.0.0.1:{port}"
 [telemetry]
 log_filter = "warn"
@@ -283,7 +285,7 @@ def write_plan(run: Run) -> float:
     chance = random.Random(SEED)
     everyone = [(desk, peer) for desk, peers in desks().items() for peer in peers]
     begin, at_s = time.time() + 1.0, 0.0
-    lines = []
+    lines: list[str] = []
     while at_s < SECONDS:
         # A swell, so that curves have a shape.
         at_s += chance.expovariate(MESSAGES_PER_S * (1.6 if 40 < at_s < 75 else 0.8))
@@ -318,12 +320,16 @@ class RealDesk:
         port = run.ports["desktop"] = free_port()
         config = run.settings("desktop", DESKTOP, port=port)
         run.start("desktop", [program("autoreply"), "--config", config, "desktop"], self.desk.environment)
-        self.chance, self.asked = random.Random(SEED), 0
+        self.asked = 0
 
     def ask(self) -> None:
         """The next peer writes."""
         self.peers[self.asked % len(self.peers)].say(QUESTIONS[self.asked % len(QUESTIONS)])
         self.asked += 1
+
+    def asked_at(self, at_s: float) -> str:
+        """Who is the last to have written at this second of the plan."""
+        return self.peers[int((at_s - 4) // 5) % len(self.peers)].nick
 
     def end(self) -> None:
         """Takes it down."""
@@ -335,13 +341,9 @@ class RealDesk:
 def schedule(run: Run, real: RealDesk) -> list[tuple[float, str, Callable[[], None]]]:
     """What happens when, in seconds of the plan."""
 
-    def restart_postgres() -> None:
-        run.service("restart", "postgres")
+    def control(*words: str) -> Callable[[], None]:
+        return lambda: run.command("--socket", run.directory / "desktop.sock", "control", *words, "--why", "the run")
 
-    def kill_worker() -> None:
-        run.end("worker-2", signal.SIGKILL)
-
-    person = real.desk.person_types
     faults: list[tuple[float, str, Callable[[], None]]] = [
         (22, "two records that nobody can read", run.poison),
         (35, "the large model answers 503", lambda: run.script(LARGE_DOWN)),
@@ -349,17 +351,21 @@ def schedule(run: Run, real: RealDesk) -> list[tuple[float, str, Callable[[], No
         (60, "both models are well again", lambda: run.script(HEALTHY)),
         (70, "Redis is killed", lambda: run.service("kill", "redis")),
         (80, "Redis is back", lambda: run.service("start", "redis")),
-        (88, "worker-2 is killed", kill_worker),
+        (88, "worker-2 is killed", lambda: run.end("worker-2", signal.SIGKILL)),
         (96, "worker-2 is started again", lambda: run.start_worker(2)),
-        (112, "PostgreSQL is restarted", restart_postgres),
+        (112, "PostgreSQL is restarted", lambda: run.service("restart", "postgres")),
+        (133, "the desk is paused", control("pause")),
+        (137, "the desk is stopped, with a reply in its queue", control("stop")),
+        (138.5, "the desk goes on", control("resume")),
     ]
     asking = [(float(at), "", real.ask) for at in range(4, SECONDS - 8, 5)]
-    # The person types while a reply is on its way: it gives way.
-    typing = [
-        (at, "the person types", lambda: person("alice", "let me see what they want here", False)) for at in (11.5, 46.5, 101.5)
-    ]
-    answering = [(66.2, "the person answers first", lambda: person("bernd", "I will ring you in a minute", True))]
-    return sorted(faults + asking + typing + answering, key=lambda step: step[0])
+    # The person is at the keyboard while a reply is on its way: it gives way. Or they answer before it.
+    draft, answer = "let me see what they want here", "I will ring you in a minute"
+    for at_s in (10.2, 45.2, 100.2):
+        faults.append((at_s, "the person types and takes it back", partial(real.desk.person_types, real.asked_at(at_s), draft, False)))
+    for at_s in (64.6, 124.6):
+        faults.append((at_s, "the person answers first", partial(real.desk.person_types, real.asked_at(at_s), answer, True)))
+    return sorted(faults + asking, key=lambda step: step[0])
 
 
 def play(run: Run, real: RealDesk, begin: float) -> None:

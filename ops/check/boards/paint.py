@@ -135,6 +135,8 @@ class Axes:
         if high <= low:
             high = low + 1
         step = nice_step(high - low, 4)
+        if defaults["unit"] == "bytes":
+            step = 2.0 ** math.ceil(math.log2((high - low) / 4))
         self.low = low if "min" in defaults else math.floor(low / step) * step
         self.high = high if "max" in defaults else math.ceil(high / step - 1e-9) * step
         self.ticks = [self.low + step * place for place in range(int((self.high - self.low) / step + 1e-9) + 1)]
@@ -292,12 +294,12 @@ def big(panel: dict[str, Any], frame: Frame, curves: list[Curve], width: int, he
 
 def bar_gauge(panel: dict[str, Any], curves: list[Curve], height: int) -> str:
     """A bar a series."""
-    unit = panel["fieldConfig"]["defaults"]["unit"]
+    unit, decimals = panel["fieldConfig"]["defaults"]["unit"], panel["fieldConfig"]["defaults"].get("decimals")
     most = max((curve.points[-1][1] for curve in curves), default=1.0) or 1.0
     each = min(34, max(16, (height - 6) // max(1, len(curves)) - 5))
     rows = "".join(
         f'<div class="bar" style="height:{each}px"><span>{html.escape(curve.name)}</span><div><i style="width:{curve.points[-1][1] / most * 100:.1f}%;'
-        f'background:{step_colour(panel, curve.points[-1][1])}"></i></div><b>{figure(curve.points[-1][1], unit)}</b></div>'
+        f'background:{step_colour(panel, curve.points[-1][1])}"></i></div><b>{figure(curve.points[-1][1], unit, decimals)}</b></div>'
         for curve in curves
     )
     return f'<div class="bars">{rows}</div>'
@@ -307,7 +309,7 @@ def bands(panel: dict[str, Any], frame: Frame, curves: list[Curve], width: int, 
     """A band a series, coloured by what its figures mean."""
     mapping = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
     axes = Axes(panel, frame, width, height - 22, [])
-    axes.left, axes.ticks = 210, []
+    axes.left, axes.ticks = 24 + int(7 * max(len(curve.name) for curve in curves)), []
     each = (axes.height - axes.bottom - axes.top) / max(1, len(curves))
     shapes = []
     for place, curve in enumerate(curves):

@@ -1,7 +1,7 @@
 """The desks: who is there, what they read, and how they type."""
 
 from panels import (
-    BLUE, GREEN, ORANGE, RED, SCOPE, YELLOW, ZERO_IS_BETTER, ZERO_IS_WELL, Dashboard, Query, Row, bars, quantile, quantiles, rate, series, stat,
+    BLUE, DESKS, GREEN, ORANGE, RED, SCOPE, YELLOW, ZERO_IS_BETTER, ZERO_IS_WELL, Dashboard, Query, Row, bars, quantile, quantiles, rate, series, stat,
 )  # fmt: skip
 
 NOW = Row("Who is there", [
@@ -50,7 +50,7 @@ READING = Row("Reading", [
             for q, name in ((0.1, "one in ten"), (0.5, "half"))], steps=[(None, "transparent"), (0.7, RED)], low=0.4, high=1),
     series("Looks that failed", "suffix: /s", "Looks at a window that gave nothing, by desk.",
            "any that last: the window is covered, minimised or gone, or the profile does not fit.",
-           [rate("autoreply_capture_errors_total", "instance")]),
+           [rate("autoreply_capture_errors_total", "instance", scope=DESKS)]),
     series("Outcomes told to the workers", "suffix: /s", "Outcomes handed over, and acknowledged.", "a gap between the curves that stays.",
            [rate("autoreply_outcomes_published_total", legend="published"), rate("autoreply_outcomes_acknowledged_total", legend="acknowledged")]),
 ])  # fmt: skip
@@ -64,7 +64,7 @@ TYPING = Row("Typing", [
          Query(f"sort_desc(sum by (step) (increase(autoreply_executor_step_seconds_sum{{{SCOPE}}}[$__range])) > 0)", "{{step}}"), [(None, BLUE)], width=12),
     series("Not typed, by what became of it", "suffix: /s", "Replies that a desk ended without pressing the submit key.",
            "refused or failed growing: windows cannot be proven or typed into. superseded and human_replied are people who went on.",
-           [rate("autoreply_executor_refusals_total", "effect")], colours={"refused": RED, "failed": "dark-red", "superseded": "light-blue",
+           [rate("autoreply_executor_refusals_total", "effect", only_moving=True)], colours={"refused": RED, "failed": "dark-red", "superseded": "light-blue",
             "human_replied": BLUE, "expired": YELLOW}),
     series("Put back", "suffix: /s", "Attempts to type that gave way: to a person (busy), or after a fault before the submit key.",
            "fault growing: the application changed, or loses the focus.", [rate("autoreply_executor_put_back_total", "cause")]),
@@ -74,9 +74,9 @@ TYPING = Row("Typing", [
 
 KEEPING = Row("Keeping", [
     series("Size of the journal", "bytes", "By desk.", "growing beyond what retention should leave: an old process holds the file, or pruning fails.",
-           [Query(f"autoreply_journal_bytes{{{SCOPE}}}", "{{instance}}")], width=12),
+           [Query(f"autoreply_journal_bytes{{{DESKS}}}", "{{instance}}")], width=12),
     series("Copies of a journal at work", "none", "1 while another process works with a copy of this desk's journal.", "any.",
-           [Query(f"autoreply_desk_cloned_info{{{SCOPE}}}", "{{instance}}")], width=12, high=1),
+           [Query(f"autoreply_desk_cloned_info{{{DESKS}}}", "{{instance}}")], width=12, high=1),
 ])  # fmt: skip
 
 DASHBOARD = Dashboard(

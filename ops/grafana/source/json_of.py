@@ -1,7 +1,5 @@
 """Grafana's JSON of a dashboard."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from panels import DATASOURCE, JOB, SCHEMA_VERSION, SCOPE, WIDTH, Dashboard, Panel, Row
@@ -105,7 +103,7 @@ def annotation(name: str, colour: str, expr: str, title: str, text: str, tags: s
     }  # fmt: skip
 
 
-def annotations() -> list[dict[str, Any]]:
+def all_annotations() -> list[dict[str, Any]]:
     """Grafana's own, starts of processes, versions that are new to a process, and alerts."""
     own = {
         "builtIn": 1, "name": "Annotations & Alerts", "type": "dashboard", "enable": True, "hide": True,
@@ -147,6 +145,6 @@ def json_of(dashboard: Dashboard) -> dict[str, Any]:
         "timepicker": {"refresh_intervals": ["10s", "30s", "1m", "5m", "15m"]},
         "links": [link],
         "templating": {"list": variables()},
-        "annotations": {"list": annotations()},
+        "annotations": {"list": all_annotations()},
         "panels": laid_out(dashboard.rows),
     }

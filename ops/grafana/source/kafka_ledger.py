@@ -1,7 +1,7 @@
 """What carries and keeps everything: Kafka, the ledger, Redis, the disks."""
 
 from panels import (
-    GREEN, JOB, ORANGE, RED, SCOPE, Dashboard, Query, Row, quantile, rate, series, stat, states,
+    GREEN, JOB, ORANGE, RED, SCOPE, WORKERS, Dashboard, Query, Row, quantile, rate, series, stat, states,
 )  # fmt: skip
 
 NOW = Row("Now", [
@@ -29,13 +29,13 @@ KAFKA = Row("Kafka", [
            [Query(f"sum by (topic) (autoreply_consumer_lag_records{{{SCOPE}}})", "{{topic}}")], stack=True),
     series("Partitions dealt anew", "none", "How often the group gave each worker its partitions anew, in five minutes.",
            "again and again without a deployment: workers take too long for a poll, or lose the brokers.",
-           [Query(f"increase(autoreply_consumer_rebalances_total{{{SCOPE}}}[5m])", "{{instance}}")]),
+           [Query(f"increase(autoreply_consumer_rebalances_total{{{WORKERS}}}[5m])", "{{instance}}")]),
     series("Records that came again", "suffix: /s", "And were recognised, by who recognised them.",
            "a steady rate: offsets are not committed, or acknowledgements do not arrive.",
            [rate("autoreply_duplicates_suppressed_total", "at")]),
     series("Unreadable records, by worker", "none", "Put aside within five minutes, by worker.",
            "any. If every record is one, the worker stops by itself: a bad release must not empty the topic.",
-           [Query(f"increase(autoreply_dead_letters_total{{{SCOPE}}}[5m])", "{{instance}}")]),
+           [Query(f"increase(autoreply_dead_letters_total{{{WORKERS}}}[5m])", "{{instance}}")]),
     series("Commands that Kafka has not got yet", "none", "Commands in the ledger's outbox that wait to be published.",
            "staying above 0: the brokers take nothing, or no worker recovers.",
            [Query(f"max(autoreply_commands_unpublished_open{{{SCOPE}}})", "commands")]),
@@ -56,19 +56,19 @@ LEDGER = Row("Ledger", [
            [Query(f"sum by (state) (autoreply_ledger_connections{{{SCOPE}}})", "{{state}}")], stack=True),
     series("Ledger away, by worker", "s", "Since when the ledger has not answered, by worker.",
            "one worker alone: its network. All of them: the database.",
-           [Query(f"autoreply_ledger_unavailable_seconds{{{SCOPE}}}", "{{instance}}")], steps=[(None, "transparent"), (10, RED)]),
+           [Query(f"autoreply_ledger_unavailable_seconds{{{WORKERS}}}", "{{instance}}")], steps=[(None, "transparent"), (10, RED)]),
     series("Quota used over the day", "percentunit", "Replies of today (UTC), used and reserved.", "a slope that reaches 100% before midnight.",
-           [Query(f"max by (job) (autoreply_quota_used_ratio{{{SCOPE}}})", "{{job}}")], steps=[(None, "transparent"), (0.9, ORANGE), (1, RED)]),
+           [Query(f"max by (job) (autoreply_quota_used_ratio{{{WORKERS}}})", "{{job}}")], steps=[(None, "transparent"), (0.9, ORANGE), (1, RED)]),
 ])  # fmt: skip
 
 REST = Row("Redis and disks", [
     states("Which worker kept limits of its own when", "While Redis is away, each worker counts rates by itself, and models see the screen alone.",
            "orange for longer than a restart of Redis.",
-           Query(f"max by (instance) (autoreply_limits_local{{{SCOPE}}})", "{{instance}}"),
+           Query(f"max by (instance) (autoreply_limits_local{{{WORKERS}}})", "{{instance}}"),
            {0: ("Redis", GREEN), 1: ("its own", ORANGE)}, width=8),
     series("Questions that Redis did not answer", "suffix: /s", "Questions about rates or memory that workers had to answer by themselves.",
            "any for long: Redis is down, slow, or refuses the password.",
-           [rate("autoreply_limits_fallbacks_total", "instance")]),
+           [rate("autoreply_limits_fallbacks_total", "instance", scope=WORKERS)]),
     series("Free disk", "percentunit", "Of the file system with the data, by process.", "below the line at 10%, or a slope that gets there.",
            [Query(f"autoreply:disk_free:ratio{{{SCOPE}}}", "{{job}} {{instance}}")], steps=[(None, "transparent"), (0.1, RED)], high=1),
 ])  # fmt: skip

@@ -91,7 +91,7 @@ RUNS = Row("What runs", [
           f"autoreply_build_info{{{SCOPE}}}", {"job": "Role", "instance": "Process", "version": "Version"}, height=6),
     stat("Allowance left", "percentunit", "What is left of the 0.1% of turns that may miss their deadline in 30 days. It means what it says "
          "after 30 days of data.", "0 or less: what was promised for the month is broken.",
-         f"min(autoreply:slo_budget_left:ratio_30d{{{JOB}}})", [(None, RED), (0.0, ORANGE), (0.25, GREEN)], decimals=0, width=4, more=REPLIES),
+         f"min(autoreply:slo_budget_left:ratio_30d{{{JOB}}})", [(None, RED), (0.0, ORANGE), (0.25, GREEN)], decimals=0, height=6, more=REPLIES),
     series("Memory", "bytes", "Memory of each process.", "a curve that only ever climbs, or one that nears its container's limit.",
            [Query(f"process_resident_memory_bytes{{{SCOPE}}}", "{{job}} {{instance}}")], height=6),
 ])  # fmt: skip

@@ -17,6 +17,9 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # Every query of the program's own metrics has these; recordings are aggregated by job and have JOB alone.
 SCOPE = 'job=~"$job",instance=~"$instance"'
 JOB = 'job=~"$job"'
+# Every process has every metric; where each is drawn by itself, those that can have nothing to say are left out.
+WORKERS = SCOPE + ',job!="autoreply-desktop"'
+DESKS = SCOPE + ',job!="autoreply-worker"'
 
 GREEN, YELLOW, ORANGE, RED, BLUE = "green", "yellow", "orange", "red", "blue"
 # From which value on which colour; the first holds for everything below.
@@ -80,18 +83,15 @@ def told(shows: str, bad: str) -> str:
 
 def stat(
     title: str, unit: str, shows: str, bad: str, expr: str, steps: Steps, *, decimals: int | None = None, more: str | None = None,
-    texts: dict[int, tuple[str, str]] | None = None, width: int = 4, spark: bool = True,
+    width: int = 4, height: int = 4,
 ) -> Panel:  # fmt: skip
     """One figure, coloured by what it means; `more` is the dashboard that says more about it."""
     defaults: dict[str, Any] = {} if decimals is None else {"decimals": decimals}
-    if texts:
-        defaults["mappings"] = [mapping(texts)]
     options = {
         "reduceOptions": {"values": False, "calcs": ["lastNotNull"], "fields": ""},
-        "orientation": "auto", "textMode": "auto", "wideLayout": True, "colorMode": "background_solid" if not spark else "background",
-        "graphMode": "area" if spark else "none", "justifyMode": "auto", "showPercentChange": False, "percentChangeColorMode": "standard",
+        "orientation": "auto", "textMode": "auto", "wideLayout": True, "colorMode": "background", "graphMode": "area", "justifyMode": "auto", "showPercentChange": False, "percentChangeColorMode": "standard",
     }  # fmt: skip
-    return Panel("stat", title, unit, told(shows, bad), [Query(expr)], steps, width, 4, defaults, options, more=more)
+    return Panel("stat", title, unit, told(shows, bad), [Query(expr)], steps, width, height, defaults, options, more=more)
 
 
 def series(
@@ -134,7 +134,7 @@ def bars(title: str, unit: str, shows: str, bad: str, query: Query, steps: Steps
         "sizing": "auto", "minVizWidth": 8, "minVizHeight": 16, "maxVizHeight": 40,
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
     }  # fmt: skip
-    return Panel("bargauge", title, unit, told(shows, bad), [query], steps, width, height, {"min": 0}, options, instant=True)
+    return Panel("bargauge", title, unit, told(shows, bad), [query], steps, width, height, {"min": 0, "decimals": 0} if unit == "none" else {"min": 0}, options, instant=True)
 
 
 def mapping(texts: dict[int, tuple[str, str]]) -> dict[str, Any]:
@@ -201,8 +201,9 @@ def quantile(q: float, metric: str, by: str, scope: str = SCOPE) -> Query:
 
 
 def rate(metric: str, by: str = "", legend: str | None = None, scope: str = SCOPE, only_moving: bool = False) -> Query:
-    """How often a second something is counted; with `only_moving` without the curves that stay at 0."""
+    """How often a second something is counted; with `only_moving` without what was never counted in the time shown."""
     inner = f"rate({metric}{{{scope}}}[$__rate_interval])"
     expr = f"sum by ({by}) ({inner})" if by else f"sum({inner})"
-    name = legend if legend is not None else f"{{{{{by}}}}}"
-    return Query(f"{expr} > 0" if only_moving else expr, name)
+    if only_moving:
+        expr += f" and on ({by}) sum by ({by}) (increase({metric}{{{scope}}}[$__range] @ end())) > 0"
+    return Query(expr, legend if legend is not None else f"{{{{{by}}}}}")

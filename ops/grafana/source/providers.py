@@ -55,9 +55,9 @@ FAST = Row("How fast are they?", [
            "near the reply deadline (30 s by default).", quantiles("autoreply_generation_seconds")),
     series("Calls being made", "none", "Calls to each provider that run at this moment.",
            "flat at max_in_flight times workers: calls wait for a place, or go to the next provider.",
-           [Query(f"sum by (provider) (autoreply_provider_calls_open{{{SCOPE}}})", "{{provider}}")]),
+           [Query(f"sum by (provider) (autoreply_provider_calls_open{{{SCOPE}}})", "{{provider}}")], width=12),
     series("Calls a second", "suffix: /s", "Calls that ended, well or not.", "a provider that should be the first is not called.",
-           [rate("autoreply_provider_seconds_count", "provider")]),
+           [rate("autoreply_provider_seconds_count", "provider")], width=12),
 ])  # fmt: skip
 
 COST = Row("What does it cost?", [

@@ -1,7 +1,7 @@
 """What becomes of turns, how long it takes, and where replies stand."""
 
 from panels import (
-    BLUE, GREEN, JOB, ORANGE, RED, SCOPE, YELLOW, ZERO_IS_BETTER, ZERO_IS_WELL, Dashboard, Query, Row, bars, quantile, quantiles, rate,
+    BLUE, GREEN, JOB, ORANGE, RED, SCOPE, WORKERS, YELLOW, ZERO_IS_BETTER, ZERO_IS_WELL, Dashboard, Query, Row, bars, quantile, quantiles, rate,
     series, stat,
 )  # fmt: skip
 
@@ -61,25 +61,25 @@ TIME = Row("How long it takes", [
            steps=[(None, "transparent"), (0.006, ORANGE), (0.0144, RED)]),
     stat("Allowance left of 30 days", "percentunit", "What is left of the 0.1% of turns that may miss their deadline.",
          "0 or less. It means what it says after 30 days of data.",
-         f"min(autoreply:slo_budget_left:ratio_30d{{{JOB}}})", [(None, RED), (0.0, ORANGE), (0.25, GREEN)], decimals=0),
+         f"min(autoreply:slo_budget_left:ratio_30d{{{JOB}}})", [(None, RED), (0.0, ORANGE), (0.25, GREEN)], decimals=0, height=8),
     stat("Missed in the last hour", "none", "Turns that ended after their deadline.", "five or more: an alert may follow.",
-         f"sum(autoreply:slo_missed:increase1h{{{JOB}}})", [(None, GREEN), (1, ORANGE), (5, RED)], decimals=0),
+         f"sum(autoreply:slo_missed:increase1h{{{JOB}}})", [(None, GREEN), (1, ORANGE), (5, RED)], decimals=0, height=8),
 ])  # fmt: skip
 
 STAND = Row("Where replies stand", [
     series("Replies under way, by state", "none", "From the ledger: replies that have not ended, by how far they are.",
            "recorded or drafted that pile up (workers, ledger), issued that pile up (desks).",
-           [Query(f"max by (state) (autoreply_sagas_open{{{SCOPE}}})", "{{state}}")], stack=True),
+           [Query(f"max by (state) (autoreply_sagas_open{{{SCOPE}}})", "{{state}}")], stack=True, width=6),
     series("The oldest in each state", "s", "How long the reply that has stood longest in a state has stood in it.",
            "recorded or drafted for longer than a lease (45 s): nobody takes it over. issued for longer than a reply lives on a desk (120 s).",
-           [Query(f"max by (state) (autoreply_sagas_oldest_seconds{{{SCOPE}}})", "{{state}}")]),
+           [Query(f"max by (state) (autoreply_sagas_oldest_seconds{{{SCOPE}}})", "{{state}}")], width=6),
     series("Overdue and unpublished", "none", "Replies past their deadline, and commands in the ledger that Kafka has not got yet.",
            "either of them staying above 0. Unpublished: Kafka does not take records, or no worker recovers.",
            [Query(f"max(autoreply_sagas_overdue_open{{{SCOPE}}})", "overdue"),
-            Query(f"max(autoreply_commands_unpublished_open{{{SCOPE}}})", "commands not published")]),
+            Query(f"max(autoreply_commands_unpublished_open{{{SCOPE}}})", "commands not published")], width=6),
     series("In each worker's hands", "none", "Turns that each worker drafts at this moment.",
            "one worker with all of them (the others have no partitions), or all near saga.permits.",
-           [Query(f"autoreply_turns_in_flight_open{{{SCOPE}}}", "{{instance}}")]),
+           [Query(f"autoreply_turns_in_flight_open{{{WORKERS}}}", "{{instance}}")], width=6),
     series("Undone", "suffix: /s", "Steps that were taken back: drafts dropped with their quota (abandon), issued replies asked back "
            "(withdraw), turns handed to a person (hand_over).", "hand_over growing: providers fail, or desks do not answer.",
            [rate("autoreply_compensations_total", "step")]),
