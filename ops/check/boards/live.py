@@ -38,6 +38,7 @@ HEALTHY: dict[str, Any] = {
             "latency": {"median_ms": 700, "sigma": 0.5},
             "shares": {"error_500": 0.03, "limited_short": 0.03, "limited_long": 0.01, "malformed": 0.02, "empty": 0.02,
                        "too_long": 0.03, "disconnect": 0.01, "hang": 0.01},
+            "retry_after_long_s": 15,
         },
         "small": {"latency": {"median_ms": 300, "sigma": 0.4}, "shares": {"error_503": 0.02, "too_long": 0.05}},
     },
@@ -342,7 +343,7 @@ def schedule(run: Run, real: RealDesk) -> list[tuple[float, str, Callable[[], No
     """What happens when, in seconds of the plan."""
 
     def control(*words: str) -> Callable[[], None]:
-        return lambda: run.command("--socket", run.directory / "desktop.sock", "control", *words, "--why", "the run")
+        return lambda: run.command("--socket", run.directory / "desktop.sock", "control", *words, "--scope", "desktop:desk-real", "--why", "the run")
 
     faults: list[tuple[float, str, Callable[[], None]]] = [
         (22, "two records that nobody can read", run.poison),
@@ -354,9 +355,9 @@ def schedule(run: Run, real: RealDesk) -> list[tuple[float, str, Callable[[], No
         (88, "worker-2 is killed", lambda: run.end("worker-2", signal.SIGKILL)),
         (96, "worker-2 is started again", lambda: run.start_worker(2)),
         (112, "PostgreSQL is restarted", lambda: run.service("restart", "postgres")),
-        (133, "the desk is paused", control("pause")),
-        (137, "the desk is stopped, with a reply in its queue", control("stop")),
-        (138.5, "the desk goes on", control("resume")),
+        (132.5, "the desk is paused", control("pause")),
+        (138, "the desk is stopped, with a reply in its queue", control("stop")),
+        (138.8, "the desk goes on", control("resume")),
     ]
     asking = [(float(at), "", real.ask) for at in range(4, SECONDS - 8, 5)]
     # The person is at the keyboard while a reply is on its way: it gives way. Or they answer before it.

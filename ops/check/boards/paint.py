@@ -305,6 +305,17 @@ def bar_gauge(panel: dict[str, Any], curves: list[Curve], height: int) -> str:
     return f'<div class="bars">{rows}</div>'
 
 
+def held(points: Points, step_s: float) -> list[tuple[float, float, float]]:
+    """From when until when a series had which figure."""
+    made: list[tuple[float, float, float]] = []
+    for at_s, value in points:
+        if made and made[-1][2] == value and at_s - made[-1][1] < step_s / 2:
+            made[-1] = (made[-1][0], at_s + step_s, value)
+        else:
+            made.append((at_s, at_s + step_s, value))
+    return made
+
+
 def bands(panel: dict[str, Any], frame: Frame, curves: list[Curve], width: int, height: int) -> str:
     """A band a series, coloured by what its figures mean."""
     mapping = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
@@ -315,10 +326,12 @@ def bands(panel: dict[str, Any], frame: Frame, curves: list[Curve], width: int, 
     for place, curve in enumerate(curves):
         top = axes.top + place * each
         shapes.append(f'<text x="{axes.left - 8}" y="{top + each / 2 + 4:.1f}" class="tick" text-anchor="end">{html.escape(curve.name)}</text>')
-        for at_s, value in curve.points:
-            colour = coloured(mapping.get(str(int(value)), {"color": "gray"})["color"])
-            wide = axes.x(at_s + frame.step_s) - axes.x(at_s) + 0.6
-            shapes.append(f'<rect x="{axes.x(at_s):.1f}" y="{top + each * 0.1:.1f}" width="{wide:.1f}" height="{each * 0.8:.1f}" fill="{colour}" fill-opacity="0.75"/>')
+        for begin_s, end_s, value in held(curve.points, frame.step_s):
+            colour, left = coloured(mapping.get(str(int(value)), {"color": "gray"})["color"]), axes.x(begin_s)
+            shapes.append(
+                f'<rect x="{left:.1f}" y="{top + each * 0.1:.1f}" width="{axes.x(min(end_s, frame.end_s)) - left:.1f}" '
+                f'height="{each * 0.8:.1f}" fill="{colour}" fill-opacity="0.75"/>'
+            )
     names = "".join(f'<span><i style="background:{coloured(one["color"])}"></i>{html.escape(one["text"])}</span>' for one in mapping.values())
     return f'<svg width="{width}" height="{axes.height}">{axes.drawn()}{"".join(shapes)}</svg><div class="legend">{names}</div>'
 
