@@ -187,6 +187,19 @@ class Run:
         if done.returncode != 0:
             raise Failed(f"autoreply {' '.join(map(str, words))}: {done.stderr.strip()}")
 
+    def await_queued(self, desk: str) -> None:
+        """Waits until a reply for this desk has been issued: it stands in the desk's queue then, or soon will."""
+        for _ in range(20):
+            done = subprocess.run(
+                [program("autoreply"), "--socket", self.directory / "worker-1.sock", "--json", "sagas", "list"],
+                cwd=self.directory, capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+            open_sagas = json.loads(done.stdout or "[]") if done.returncode == 0 else []
+            if any(saga["state"] == "issued" and saga["conversation"].startswith(desk) for saga in open_sagas):
+                time.sleep(1)
+                return
+            time.sleep(0.5)
+
     def service(self, *words: str) -> None:
         """Runs scripts/services."""
         done = subprocess.run([ROOT / "scripts/services", *words], capture_output=True, text=True, timeout=120, check=False)
@@ -356,8 +369,9 @@ def schedule(run: Run, real: RealDesk) -> list[tuple[float, str, Callable[[], No
         (96, "worker-2 is started again", lambda: run.start_worker(2)),
         (112, "PostgreSQL is restarted", lambda: run.service("restart", "postgres")),
         (132.5, "the desk is paused", control("pause")),
-        (138, "the desk is stopped, with a reply in its queue", control("stop")),
-        (138.8, "the desk goes on", control("resume")),
+        (136, "a reply waits on it", lambda: run.await_queued("desk-real")),
+        (136.5, "the desk is stopped", control("stop")),
+        (137.5, "the desk goes on", control("resume")),
     ]
     asking = [(float(at), "", real.ask) for at in range(4, SECONDS - 8, 5)]
     # The person is at the keyboard while a reply is on its way: it gives way. Or they answer before it.
