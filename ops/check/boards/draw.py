@@ -43,6 +43,7 @@ table.list th { color: #6e9fff; font-weight: 500; }
 .bars { padding: 4px 10px; } .bar { display: flex; align-items: center; margin-bottom: 5px; gap: 8px; font-size: 12px; }
 .bar span { width: 116px; text-align: right; overflow: hidden; text-overflow: ellipsis; } .bar div { flex: 1; height: 100%; background: #22252b; }
 .bar i { display: block; height: 100%; } .bar b { width: 62px; font-weight: 500; }
+.beside { display: flex; } .beside table.legend td, .beside table.legend th { padding: 0 6px; }
 .nothing { color: #8e8e98; padding: 20px; text-align: center; }
 """
 

@@ -15,6 +15,8 @@ COLOURS = {
 }  # fmt: skip
 PALETTE = ["#7eb26d", "#eab839", "#6ed0e0", "#ef843c", "#e24d42", "#1f78c1", "#ba43a9", "#705da0", "#508642", "#cca300",
            "#447ebc", "#c15c17", "#890f02", "#0a437c", "#6d1f62"]  # fmt: skip
+# Of a legend beside its curves, in pixels.
+LEGEND_WIDTH = 250
 # Behind white text.
 BEHIND = {"#73bf69": "#2f7d32", "#ff9830": "#b8620f", "#f2495c": "#b3243a", "#5794f2": "#2b5cb0", "#fade2a": "#8f7a00"}
 
@@ -131,7 +133,8 @@ class Axes:
             self.ticks = [self.low * 10**place for place in range(0, count + 1, max(1, count // 4))]
             return
         low = defaults.get("min", min(values, default=0.0))
-        high = defaults.get("max", max(values, default=1.0))
+        soft = defaults.get("custom", {}).get("axisSoftMax", -math.inf)
+        high = defaults.get("max", max(*values, soft) if values else 1.0)
         if high <= low:
             high = low + 1
         step = nice_step(high - low, 4)
@@ -226,8 +229,9 @@ def plot(panel: dict[str, Any], frame: Frame, curves: list[Curve], width: int, h
     colours = [fixed.get(curve.name, PALETTE[place % len(PALETTE)]) for place, curve in enumerate(curves)]
     table = panel["options"]["legend"]["displayMode"] == "table"
     legend = legend_of(panel, curves, colours, table)
-    lines = len(curves) + 1 if table else legend_lines(curves, width)
-    plot_height = max(90, height - (18 * lines + 4))
+    if table:
+        width -= LEGEND_WIDTH
+    plot_height = height - 4 if table else max(90, height - (18 * legend_lines(curves, width) + 4))
     stack = custom["stacking"]["mode"] == "normal"
     lifted = stacked(curves, frame) if stack else [(curve, [(at_s, 0.0) for at_s, _ in curve.points]) for curve in curves]
     axes = Axes(panel, frame, width, plot_height, [curve for curve, _ in lifted])
@@ -241,7 +245,8 @@ def plot(panel: dict[str, Any], frame: Frame, curves: list[Curve], width: int, h
                 shapes.append(f'<path d="M{line} L{back} Z" fill="{colour}" fill-opacity="{custom["fillOpacity"] / 100}"/>')
             shapes.append(f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="{custom["lineWidth"]}" stroke-linejoin="round"/>')
     inside = axes.drawn() + "".join(shapes) + axes.thresholds() + axes.marked()
-    return f'<svg width="{width}" height="{plot_height}">{inside}</svg>{legend}'
+    drawn = f'<svg width="{width}" height="{plot_height}">{inside}</svg>'
+    return f'<div class="beside">{drawn}<div style="width:{LEGEND_WIDTH}px">{legend}</div></div>' if table else drawn + legend
 
 
 def legend_lines(curves: list[Curve], width: int) -> int:
@@ -296,7 +301,7 @@ def bar_gauge(panel: dict[str, Any], curves: list[Curve], height: int) -> str:
     """A bar a series."""
     unit, decimals = panel["fieldConfig"]["defaults"]["unit"], panel["fieldConfig"]["defaults"].get("decimals")
     most = max((curve.points[-1][1] for curve in curves), default=1.0) or 1.0
-    each = min(34, max(16, (height - 6) // max(1, len(curves)) - 5))
+    each = min(34, max(14, (height - 10) // max(1, len(curves)) - 5))
     rows = "".join(
         f'<div class="bar" style="height:{each}px"><span>{html.escape(curve.name)}</span><div><i style="width:{curve.points[-1][1] / most * 100:.1f}%;'
         f'background:{step_colour(panel, curve.points[-1][1])}"></i></div><b>{figure(curve.points[-1][1], unit, decimals)}</b></div>'

@@ -58,10 +58,10 @@ READING = Row("Reading", [
 TYPING = Row("Typing", [
     series("Time of each step, 95 of 100", "s", "Steps of typing a reply, with their waits.",
            "idle (people are at their desks), align or verify (the application shows lines late), type (long texts, slow applications).",
-           [quantile(0.95, "autoreply_executor_step_seconds", "step")], width=12, log=True),
+           [quantile(0.95, "autoreply_executor_step_seconds", "step")], width=12, height=10, log=True),
     bars("Time spent in each step", "s", "Seconds spent in each step, in the time that is shown.",
          "one step far ahead of the others: that is where replies wait.",
-         Query(f"sort_desc(sum by (step) (increase(autoreply_executor_step_seconds_sum{{{SCOPE}}}[$__range])) > 0)", "{{step}}"), [(None, BLUE)], width=12),
+         Query(f"sort_desc(sum by (step) (increase(autoreply_executor_step_seconds_sum{{{SCOPE}}}[$__range])) > 0)", "{{step}}"), [(None, BLUE)], width=12, height=10),
     series("Not typed, by what became of it", "suffix: /s", "Replies that a desk ended without pressing the submit key.",
            "refused or failed growing: windows cannot be proven or typed into. superseded and human_replied are people who went on.",
            [rate("autoreply_executor_refusals_total", "effect", only_moving=True)], colours={"refused": RED, "failed": "dark-red", "superseded": "light-blue",

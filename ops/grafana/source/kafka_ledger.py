@@ -24,7 +24,7 @@ NOW = Row("Now", [
 KAFKA = Row("Kafka", [
     series("Waiting time of the oldest record", "s", "By topic.", "a curve that climbs: nobody reads that topic, or the ledger is away.",
            [Query(f"max by (topic) (autoreply_consumer_lag_seconds{{{SCOPE}}})", "{{topic}}")],
-           steps=[(None, "transparent"), (10, RED)]),
+           steps=[(None, "transparent"), (10, RED)], soft=1),
     series("Records that wait, by topic", "none", "By topic, over all workers.", "climbing for minutes. A short heap after a restart is as it should be.",
            [Query(f"sum by (topic) (autoreply_consumer_lag_records{{{SCOPE}}})", "{{topic}}")], stack=True),
     series("Partitions dealt anew", "none", "How often the group gave each worker its partitions anew, in five minutes.",

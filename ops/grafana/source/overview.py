@@ -78,7 +78,7 @@ FLOW = Row("Traffic and time", [
            "which a month's allowance (0.1%) would be gone in two days.", "both curves above the line: AutoreplySloBurnFast fires.",
            [Query(f"max(autoreply:slo_missed:ratio_rate5m{{{JOB}}})", "5 minutes"),
             Query(f"max(autoreply:slo_missed:ratio_rate1h{{{JOB}}})", "1 hour")],
-           steps=[(None, "transparent"), (0.0144, RED)]),
+           steps=[(None, "transparent"), (0.0144, RED)], soft=0.02),
     series("Waiting time of the oldest record", "s", "By topic: how long the oldest record that is not done has been waiting.",
            "a curve that climbs and does not come down: nobody reads that topic, or the ledger is away.",
            [Query(f"max by (topic) (autoreply_consumer_lag_seconds{{{SCOPE}}})", "{{topic}}")],

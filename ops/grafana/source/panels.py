@@ -97,9 +97,9 @@ def stat(
 def series(
     title: str, unit: str, shows: str, bad: str, queries: list[Query], *, steps: Steps | None = None, stack: bool = False,
     bars: bool = False, width: int = 8, height: int = 8, log: bool = False, low: float | None = 0, high: float | None = None,
-    colours: dict[str, str] | None = None,
+    soft: float | None = None, colours: dict[str, str] | None = None,
 ) -> Panel:  # fmt: skip
-    """Curves over time; with `steps` a line where it becomes bad."""
+    """Curves over time; with `steps` a line where it becomes bad. The axis reaches up to `soft` at least."""
     custom: dict[str, Any] = {
         "drawStyle": "bars" if bars else "line", "lineInterpolation": "linear", "lineWidth": 1 if stack or bars else 2,
         "fillOpacity": 60 if bars else 25 if stack else 8, "gradientMode": "none", "showPoints": "never", "pointSize": 5,
@@ -109,6 +109,8 @@ def series(
         "thresholdsStyle": {"mode": "dashed" if steps else "off"},
         "hideFrom": {"legend": False, "tooltip": False, "viz": False},
     }  # fmt: skip
+    if soft is not None:
+        custom["axisSoftMax"] = soft
     defaults: dict[str, Any] = {"custom": custom}
     if low is not None and not log:
         defaults["min"] = low
@@ -119,7 +121,7 @@ def series(
         for name, colour in (colours or {}).items()
     ]
     options = {
-        "legend": {"displayMode": "table" if width >= 12 else "list", "placement": "bottom", "showLegend": True,
+        "legend": {"displayMode": "table" if width >= 12 else "list", "placement": "right" if width >= 12 else "bottom", "showLegend": True,
                    "calcs": ["lastNotNull", "max"] if width >= 12 else []},
         "tooltip": {"mode": "multi", "sort": "desc"},
     }  # fmt: skip

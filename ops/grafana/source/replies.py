@@ -38,7 +38,7 @@ ENDS = Row("How turns end", [
     series("Badly ended share", "percentunit", "Share of turns that failed, were refused, cannot be proven, or were left to a person, over "
            "ten minutes.", "above the line at 5%: AutoreplyErrorShareHigh fires.",
            [Query(f"max by (job) (autoreply:error_share:ratio_rate10m{{{JOB}}})", "{{job}}")], width=6,
-           steps=[(None, "transparent"), (0.05, RED)]),
+           steps=[(None, "transparent"), (0.05, RED)], soft=0.06),
 ])  # fmt: skip
 
 TIME = Row("How long it takes", [
@@ -58,7 +58,7 @@ TIME = Row("How long it takes", [
            "days, at 0.6% in five.", "the curves of 5 minutes and of an hour above 1.44%, or those of 30 minutes and six hours above 0.6%.",
            [Query(f"max(autoreply:slo_missed:ratio_rate{window}{{{JOB}}})", name) for window, name in
             (("5m", "5 minutes"), ("30m", "30 minutes"), ("1h", "1 hour"), ("6h", "6 hours"), ("3d", "3 days"))],
-           steps=[(None, "transparent"), (0.006, ORANGE), (0.0144, RED)]),
+           steps=[(None, "transparent"), (0.006, ORANGE), (0.0144, RED)], soft=0.02),
     stat("Allowance left of 30 days", "percentunit", "What is left of the 0.1% of turns that may miss their deadline.",
          "0 or less. It means what it says after 30 days of data.",
          f"min(autoreply:slo_budget_left:ratio_30d{{{JOB}}})", [(None, RED), (0.0, ORANGE), (0.25, GREEN)], decimals=0, height=8),
