@@ -84,12 +84,11 @@ def unknown_settings(settings: Table, environment: dict[str, str]) -> list[str]:
 
 def seconds_to_stop(settings: Table) -> float:
     """The longest that a worker may have to be given at a stop: the reply deadline, and every step of the stop itself."""
-    steps = [
-        ("const GRACE: Duration", "src/roles/process.rs"),
-        ("const DRAIN: Duration", "src/roles/worker.rs"),
-    ]
-    each = [found(rf"{name} = Duration::from_secs\(([\d_]+)\)", path) for name, path in steps]
-    return settings["saga"]["reply_deadline_ms"] / 1000 + sum(int(seconds.replace("_", "")) for seconds in each)
+    length = r"Duration = Duration::from_secs\(([\d_]+)\)"
+    steps = [found(rf"const GRACE: {length}", "src/roles/process.rs")]
+    for path in ("src/roles/process.rs", "src/roles/worker.rs"):
+        steps += re.findall(rf"const (?:DRAIN|LAST_[A-Z_]+): {length}", text(path))
+    return settings["saga"]["reply_deadline_ms"] / 1000 + sum(int(seconds.replace("_", "")) for seconds in steps)
 
 
 def image_user() -> int:
