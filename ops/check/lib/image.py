@@ -15,7 +15,9 @@ import facts
 
 INCLUDED = re.compile(r"\binclude_(?:str|bytes)!\(\s*\"([^\"]+)\"")
 # What only a desktop needs; none of it may come into the image of the worker.
-DESKTOP = re.compile(r"\b(?:libx11|libxcb|libxkb|libwayland|libpipewire|libgbm|libegl|libdbus|libtesseract|tesseract|xvfb|at-spi)\S*")
+DESKTOP = re.compile(
+    r"\b(?:libx11|libxcb|libxkb|libwayland|libpipewire|libgbm|libegl|libdbus|libtesseract|tesseract|xvfb|at-spi)\S*"
+)
 
 
 def let_through() -> list[str]:
@@ -70,7 +72,8 @@ def image_faults(text: str) -> list[str]:
     if not re.search(r"--no-default-features +--features +worker\b", text):
         found.append("it does not build the worker alone")
     found += [f"the image gets {name}, which only a desktop needs" for name in DESKTOP.findall(last)]
-    found += [f"the image has no {what}" for what in ("HEALTHCHECK", "ENTRYPOINT [", "org.opencontainers.image.") if what not in last]
+    needed = ("HEALTHCHECK", "ENTRYPOINT [", "org.opencontainers.image.")
+    found += [f"the image has no {what}" for what in needed if what not in last]
     for stage in stages:
         base = stage.split()[0]
         if ":" not in base or base.endswith(":latest"):

@@ -181,7 +181,7 @@ def scaled(all_of: Manifests, scaler: Object, settings: facts.Table) -> None:
     for trigger in spec["triggers"]:
         metadata = trigger["metadata"]
         prefix, _, name = metadata["topic"].rpartition(".")
-        all_of.expect(prefix == stream["topic_prefix"], scaler, f"{metadata['topic']} has another prefix than stream.topic_prefix")
+        all_of.expect(prefix == stream["topic_prefix"], scaler, f"{metadata['topic']} lacks the stream.topic_prefix")
         all_of.expect(f"autoreply.{name}" in read, scaler, f"workers do not read {metadata['topic']}")
         all_of.expect(metadata["consumerGroup"] == stream["worker_group"], scaler, "its group is not stream.worker_group")
         all_of.expect(metadata["bootstrapServers"] == stream["brokers"], scaler, "its brokers are not stream.brokers")

@@ -149,9 +149,9 @@ def worker(program: str, owner: Object, maps: dict[str, Object]) -> list[str]:
             faults.append("the image's health check fails")
         if process.poll() is None:
             inside = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()[0]
-            status = dict(re.findall(r"^(\w+):\s+(.*)$", Path(f"/proc/{inside}/status").read_text("ascii"), re.MULTILINE))
-            print(f"worker: user {status['Uid'].split()[0]}, effective capabilities {status['CapEff']}, "
-                  f"no new privileges {status['NoNewPrivs']}, process {status['NSpid'].split()[-1]} of its namespace.", flush=True)
+            is_ = dict(re.findall(r"^(\w+):\s+(.*)$", Path(f"/proc/{inside}/status").read_text("ascii"), re.MULTILINE))
+            print(f"worker: user {is_['Uid'].split()[0]}, effective capabilities {is_['CapEff']}, no new privileges "
+                  f"{is_['NoNewPrivs']}, process {is_['NSpid'].split()[-1]} of its namespace.", flush=True)
             began = time.monotonic()
             os.kill(int(inside), signal.SIGTERM)
             given = pod["spec"]["terminationGracePeriodSeconds"]

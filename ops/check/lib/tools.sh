@@ -5,6 +5,8 @@
 
 go_package=1.26.6
 kustomize_version=v5.8.1
+# The repository stays as it is.
+export PYTHONDONTWRITEBYTECODE=1
 tools_cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set, and the checkers lie below it}/.cache}/autoreply/ops-check
 : "${part:?a part of ops/check names itself before it sources this}"
 
