@@ -76,6 +76,19 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_of_the_example_for_kubernetes_fit_every_room_of_a_worker() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/ops/kubernetes/overlays/example/config/worker.toml");
+        let context = Context::gather(Some(file.into()), None, false, Environment::default()).unwrap();
+        check(&context).unwrap();
+        context.layers.section::<crate::stream::Settings>("stream").unwrap().check().unwrap();
+        context.layers.section::<crate::saga::Settings>("saga").unwrap().check().unwrap();
+        context.layers.section::<crate::ledger::Settings>("ledger").unwrap().check().unwrap();
+        context.layers.section::<crate::generation::Settings>("generation").unwrap().check().unwrap();
+        context.layers.section::<crate::limits::Settings>("limits").unwrap().check().unwrap();
+        context.layers.section::<crate::telemetry::Settings>("telemetry").unwrap().check().unwrap();
+    }
+
+    #[test]
     fn times_that_do_not_fit_are_named() {
         for (variable, value, named) in [
             ("AUTOREPLY__SAGA__COMMAND_TTL_MS", "1000", "journal.command_ttl_ms"),
