@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::contract::{Control, Mode, Scope, TurnId};
 use crate::error::Problem;
@@ -47,7 +47,10 @@ enum Command {
     #[cfg(all(feature = "desktop", feature = "worker"))]
     Demo(DemoArgs),
     /// Say what is missing on this machine, and how to mend it.
-    Doctor,
+    Doctor {
+        /// Only what this half needs, on a machine that runs no more than that.
+        half: Option<HalfArg>,
+    },
     /// Look at chat applications through a profile.
     #[cfg(feature = "desktop")]
     Profile {
@@ -106,6 +109,24 @@ enum Command {
         #[command(subcommand)]
         command: RigCommand,
     },
+}
+
+/// One half of autoreply.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum HalfArg {
+    /// What sits on a desk.
+    Desktop,
+    /// What writes replies.
+    Worker,
+}
+
+impl From<HalfArg> for roles::doctor::Half {
+    fn from(half: HalfArg) -> Self {
+        match half {
+            HalfArg::Desktop => Self::Desktop,
+            HalfArg::Worker => Self::Worker,
+        }
+    }
 }
 
 /// How the demo runs.
@@ -362,8 +383,8 @@ async fn role(command: Command, context: &Context) -> Done {
         Command::Worker => return roles::worker::run(context).await.map(|()| ExitCode::SUCCESS),
         #[cfg(all(feature = "desktop", feature = "worker"))]
         Command::Demo(args) => return roles::demo::run(context, &args.directory).await,
-        Command::Doctor => {
-            let findings = roles::doctor::examine(context).await;
+        Command::Doctor { half } => {
+            let findings = roles::doctor::examine(context, half.map(Into::into)).await;
             print(&findings.text(context.json));
             return Ok(if findings.well() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }

@@ -9,3 +9,4 @@ pub mod plan;
 pub mod report;
 pub mod services;
 pub mod sim;
+pub mod upgrade;

@@ -67,8 +67,9 @@ async fn conclude(directory: TempDir, mut cluster: Cluster) -> Verdict {
     let verdict = judged(directory.path(), &cluster, &allowed).await.unwrap();
     if !verdict.clean || !rested {
         let kept = directory.keep();
-        panic!("{verdict}\nrested: {rested}; kept in {}", kept.display());
+        panic!("{verdict}\nrested: {rested}; kept in {}, its topics and database on the servers", kept.display());
     }
+    cluster.leave_nothing().await.unwrap();
     verdict
 }
 

@@ -130,6 +130,12 @@ impl Settings {
             .collect()
     }
 
+    /// The most calls of models at once, by all that the chain names.
+    pub fn calls_at_once(&self) -> u64 {
+        let calls = self.used().filter_map(|(_, provider)| provider.model()).map(|model| model.max_in_flight as u64);
+        calls.fold(0, u64::saturating_add)
+    }
+
     fn used(&self) -> impl Iterator<Item = (&str, &ProviderSettings)> {
         self.chain.iter().filter_map(|name| self.providers.get(name).map(|provider| (name.as_str(), provider)))
     }

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "desktop")]
 mod desk;
+mod kafka;
 #[cfg(feature = "worker")]
 mod ledger;
 mod machine;
@@ -106,17 +107,38 @@ impl Findings {
     }
 }
 
-/// Looks at everything that autoreply needs on this machine.
-pub async fn examine(context: &Context) -> Findings {
+/// One half of autoreply, where only that is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// What sits on a desk.
+    Desktop,
+    /// What writes replies.
+    Worker,
+}
+
+/// Looks at everything that autoreply needs on this machine, or that one half of it does.
+pub async fn examine(context: &Context, half: Option<Half>) -> Findings {
+    #[cfg(feature = "worker")]
+    let worker = half != Some(Half::Desktop);
+    #[cfg(feature = "desktop")]
+    let desktop = half != Some(Half::Worker);
+    // A program that has one half only has nothing to leave out.
+    let _ = half;
     let mut findings = sections::examine(context);
     #[cfg(feature = "worker")]
-    findings.extend(bounded("limits", sections::limits(context)).await);
+    if worker {
+        findings.extend(sections::generation(context));
+        findings.extend(bounded("limits", sections::limits(context)).await);
+    }
     findings.extend(bounded("this machine", blocking(context, machine::examine)).await);
     findings.extend(bounded("running process", machine::running(context)).await);
+    findings.extend(bounded("kafka", kafka::examine(context)).await);
     #[cfg(feature = "worker")]
-    findings.extend(bounded("ledger", ledger::examine(context)).await);
+    if worker {
+        findings.extend(bounded("ledger", ledger::examine(context)).await);
+    }
     #[cfg(feature = "desktop")]
-    {
+    if desktop {
         findings.extend(bounded("language data", blocking(context, desk::recognition)).await);
         findings.extend(bounded("display", blocking(context, desk::display)).await);
         findings.extend(bounded("accessibility", desk::accessibility(context)).await);

@@ -14,6 +14,8 @@ pub mod desks;
 #[cfg(feature = "desktop")]
 pub mod desktop;
 pub mod doctor;
+#[cfg(feature = "worker")]
+mod files;
 pub mod forget;
 #[cfg(feature = "desktop")]
 pub mod hello;

@@ -221,5 +221,5 @@ fn password(context: &Context, reference: PasswordReference) -> Result<SecretStr
 
 /// A stream error for the person who started the role.
 pub fn stream_problem(error: &stream::StreamError) -> Problem {
-    Problem::new(error.to_string(), "the stream", "Check stream.brokers, and that the brokers answer")
+    Problem::new(error.to_string(), "the stream", error.remedy)
 }

@@ -130,6 +130,7 @@ pub async fn start(
     let chain = generation::build_observed(&generation_settings, &secrets, clock, &observer)
         .map_err(|problems| first(&problems))?;
     let (ledger, ledger_settings) = open_ledger(context, clock.clone()).await?;
+    super::files::raise(super::files::needed(&generation_settings, &ledger_settings));
     let ledger: Arc<dyn Ledger> = Arc::new(super::counted::Counted::new(ledger, metrics.clone(), clock.clone()));
 
     let name = format!("worker-{}", std::process::id());

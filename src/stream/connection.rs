@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::metadata::Metadata;
 use secrecy::SecretString;
 
 use super::embedded::Embedded;
+use super::heard::Heard;
 use super::names::Names;
 use super::producer::Sending;
 use super::{Consumer, Producer, Reader, Settings, StreamError};
@@ -129,6 +132,22 @@ impl Connection {
         let (sending, topic) = (Arc::clone(&self.sending), self.names.physical(topic::CONTROLS));
         let asked = tokio::task::spawn_blocking(move || sending.cluster_id(&topic, wait)).await;
         asked.ok().flatten().filter(|id| !id.is_empty())
+    }
+
+    /// What `read` takes of what the brokers know of every topic.
+    pub(super) async fn metadata<T: Send + 'static>(
+        &self,
+        wait: Duration,
+        read: impl FnOnce(&Metadata) -> T + Send + 'static,
+    ) -> KafkaResult<T> {
+        let sending = Arc::clone(&self.sending);
+        let asked = tokio::task::spawn_blocking(move || sending.metadata(wait, read)).await;
+        asked.unwrap_or(Err(KafkaError::Canceled))
+    }
+
+    /// What the producing client says of the brokers.
+    pub(super) fn heard(&self) -> &Heard {
+        self.sending.heard()
     }
 
     pub(super) fn names(&self) -> &Names {

@@ -9,6 +9,7 @@ mod connection;
 mod consumer;
 mod dead_letters;
 mod embedded;
+mod heard;
 mod names;
 mod partition;
 mod positions;
@@ -83,11 +84,15 @@ pub struct StreamError {
     pub why: String,
     /// Whether trying again may help.
     pub class: Class,
+    /// What a person can do about it.
+    pub remedy: &'static str,
 }
 
 impl StreamError {
+    const REMEDY: &'static str = "Check stream.brokers and stream.security_protocol, and that the brokers answer";
+
     fn new(what: impl Into<String>, why: impl ToString, class: Class) -> Self {
-        Self { what: what.into(), why: why.to_string(), class }
+        Self { what: what.into(), why: why.to_string(), class, remedy: Self::REMEDY }
     }
 }
 

@@ -1,18 +1,23 @@
 //! Publishing, acknowledged by the broker.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use super::embedded::Embedded;
+use super::heard::Heard;
 use super::names::Names;
 use super::{Settings, StreamError};
 use crate::contract::wire::WireRecord;
 use crate::error::{Class, Classified};
+
+/// After this long a look at the brokers minds for the first time what was heard of them; then after twice as long.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Where a record was put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,28 +50,30 @@ impl Classified for PublishError {
 /// of it and a gap cannot be excluded, as after the loss of a disk; then a new one takes its place.
 pub(super) struct Sending {
     config: ClientConfig,
-    current: RwLock<(u64, FutureProducer)>,
+    heard: Heard,
+    current: RwLock<(u64, FutureProducer<Heard>)>,
 }
 
 impl Sending {
     pub(super) fn new(config: ClientConfig) -> Result<Self, KafkaError> {
-        let producer = config.create()?;
-        Ok(Self { config, current: RwLock::new((0, producer)) })
+        let heard = Heard::default();
+        let producer = config.create_with_context(heard.clone())?;
+        Ok(Self { config, heard, current: RwLock::new((0, producer)) })
     }
 
     /// The client, and its number.
-    fn current(&self) -> (u64, FutureProducer) {
+    fn current(&self) -> (u64, FutureProducer<Heard>) {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts a new client in the place of number `old` if that has given up.
-    fn renew(&self, old: u64, producer: &FutureProducer) -> bool {
+    fn renew(&self, old: u64, producer: &FutureProducer<Heard>) -> bool {
         let Some((code, why)) = producer.client().fatal_error() else { return false };
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if current.0 != old {
             return true;
         }
-        match self.config.create() {
+        match self.config.create_with_context(self.heard.clone()) {
             Ok(fresh) => {
                 tracing::warn!(%code, why, "the producer had given up and was made anew");
                 *current = (old + 1, fresh);
@@ -84,6 +91,30 @@ impl Sending {
         let (_, producer) = self.current();
         producer.client().fetch_metadata(Some(topic), wait).ok()?;
         producer.client().fetch_cluster_id(wait)
+    }
+
+    /// What `read` takes of what the brokers know of every topic. Blocks for `wait` at most; not so long if they turn
+    /// this process away.
+    pub(super) fn metadata<T>(&self, wait: Duration, read: impl FnOnce(&Metadata) -> T) -> KafkaResult<T> {
+        let (_, producer) = self.current();
+        let (begun, mut look) = (Instant::now(), LOOK);
+        loop {
+            let left = wait.saturating_sub(begun.elapsed());
+            match producer.client().fetch_metadata(None, left.min(look)) {
+                Err(error) if left <= look || self.heard.is_refused() => return Err(error),
+                // A busy broker is given longer.
+                Err(_) => look *= 2,
+                Ok(metadata) => {
+                    self.heard.forget();
+                    return Ok(read(&metadata));
+                }
+            }
+        }
+    }
+
+    /// What its clients say of themselves.
+    pub(super) fn heard(&self) -> &Heard {
+        &self.heard
     }
 }
 
@@ -119,11 +150,16 @@ impl Producer {
         }
         let (number, producer) = self.sending.current();
         match producer.send(outgoing, self.timeout).await {
-            Ok(delivery) => Ok(Delivered { partition: delivery.partition, offset: delivery.offset }),
+            Ok(delivery) => {
+                self.sending.heard.forget();
+                Ok(Delivered { partition: delivery.partition, offset: delivery.offset })
+            }
             Err((error, _)) => {
                 let renewed = self.sending.renew(number, &producer);
                 let class = if renewed { Class::Transient } else { classify(&error) };
-                Err(PublishError { class, why: error.to_string(), topic: physical })
+                let late = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
+                let why = if late { self.sending.heard.explain(&error) } else { error.to_string() };
+                Err(PublishError { class, why, topic: physical })
             }
         }
     }

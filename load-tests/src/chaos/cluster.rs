@@ -7,21 +7,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use autoreply::error::Problem;
-use autoreply::settings::Layers;
 use autoreply_rig::child::{Kin, tied};
 use rustix::process::{Pid, Signal, kill_process};
 
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection as _};
-
+use super::places::{apply_topics, ledger_place};
 use super::scale::Scale;
 use crate::model::{StubProcess, raw};
 use crate::plan::DeskPlan;
 use crate::services::Addresses;
 use crate::sim;
-
-/// How often the topics are tried to be made.
-const TOPIC_TRIES: u32 = 5;
 
 /// The built programs that a run starts.
 #[derive(Debug, Clone)]
@@ -29,6 +23,8 @@ pub struct Programs {
     autoreply: PathBuf,
     desks: PathBuf,
     stub: PathBuf,
+    /// What the first worker runs instead, if it is of an earlier version.
+    previous: Option<PathBuf>,
 }
 
 impl Programs {
@@ -51,7 +47,21 @@ impl Programs {
                 "Build the whole workspace first: cargo build --workspace --features autoreply/failpoints",
             ))
         };
-        Ok(Self { autoreply: find("autoreply")?, desks: find("sim-desks")?, stub: find("model-stub")? })
+        Ok(Self { autoreply: find("autoreply")?, desks: find("sim-desks")?, stub: find("model-stub")?, previous: None })
+    }
+
+    /// The same, but the first worker runs the program `previous`, of a version that knows no prefix of topics' names.
+    #[must_use]
+    pub fn with_previous(self, previous: PathBuf) -> Self {
+        Self { previous: Some(previous), ..self }
+    }
+
+    pub(super) fn newest(&self) -> &Path {
+        &self.autoreply
+    }
+
+    fn of_worker(&self, number: usize) -> &Path {
+        self.previous.as_deref().filter(|_| number == 0).unwrap_or(&self.autoreply)
     }
 }
 
@@ -109,20 +119,34 @@ impl Cluster {
     /// # Errors
     /// A file cannot be written, a server does not do what it should, or a program is missing.
     pub async fn prepare(directory: &Path, scale: &Scale, addresses: &Addresses) -> Result<Self, Problem> {
-        let programs = Programs::beside_this()?;
+        Self::prepare_with(Programs::beside_this()?, directory, scale, addresses).await
+    }
+
+    /// The same with these programs. The first worker's migrates.
+    ///
+    /// # Errors
+    /// As [`Cluster::prepare`].
+    pub async fn prepare_with(
+        programs: Programs,
+        directory: &Path,
+        scale: &Scale,
+        addresses: &Addresses,
+    ) -> Result<Self, Problem> {
         for name in ["logs", "config", "data"] {
             let path = directory.join(name);
             std::fs::create_dir_all(&path).map_err(|error| disk(&path, &error))?;
         }
         let stub = StubProcess::spawn(&programs.stub, &scale.script()).map_err(|error| disk(&programs.stub, &error))?;
-        let prefix = format!("chaos-{}", uuid::Uuid::new_v4().simple());
+        let name = format!("chaos-{}", uuid::Uuid::new_v4().simple());
+        // An earlier version's topics have the names that come without a setting.
+        let prefix = if programs.previous.is_some() { "autoreply".to_owned() } else { name.clone() };
         // The storm's worker is one more.
         let listens = (0..=scale.workers).map(|_| free_address()).collect::<std::io::Result<Vec<_>>>();
         let cluster = Self {
             directory: directory.to_owned(),
             programs,
             scale: scale.clone(),
-            ledger: ledger_place(directory, addresses, &prefix).await?,
+            ledger: ledger_place(addresses, &name).await?,
             prefix,
             stub,
             workers: (0..=scale.workers).map(|number| Slot::new(format!("worker-{number}"))).collect(),
@@ -132,16 +156,25 @@ impl Cluster {
         };
         cluster.write_settings()?;
         apply_topics(&cluster.programs, directory).await?;
-        let migrated = cluster_command(&cluster.programs, directory, &["migrate"]).await?;
-        if !migrated.status.success() {
-            let said = String::from_utf8_lossy(&migrated.stderr).trim().to_owned();
-            return Err(Problem::new(
-                format!("the ledger's tables cannot be made: {said}"),
-                directory.display().to_string(),
-                "See the database's log",
-            ));
-        }
+        cluster.migrate(0).await?;
         Ok(cluster)
+    }
+
+    /// Brings the ledger to the version of a worker's program, and gives what that says.
+    ///
+    /// # Errors
+    /// It cannot be brought there.
+    pub async fn migrate(&self, number: usize) -> Result<String, Problem> {
+        let migrated = command(self.programs.of_worker(number), &self.directory, &["migrate"]).await?;
+        if migrated.status.success() {
+            return Ok(String::from_utf8_lossy(&migrated.stdout).trim().to_owned());
+        }
+        let said = String::from_utf8_lossy(&migrated.stderr).trim().to_owned();
+        Err(Problem::new(
+            format!("the ledger's tables cannot be made: {said}"),
+            self.directory.display().to_string(),
+            "See the database's log",
+        ))
     }
 
     /// The ledger, as the checker wants it named.
@@ -157,6 +190,11 @@ impl Cluster {
     /// Kafka's addresses.
     pub fn brokers(&self) -> String {
         self.addresses.kafka.clone().unwrap_or_default()
+    }
+
+    /// The address of the server under the ledger.
+    pub(super) fn postgres(&self) -> &str {
+        self.addresses.postgres.as_deref().unwrap_or_default()
     }
 
     /// The journals of all desks.
@@ -176,7 +214,7 @@ impl Cluster {
     /// It cannot be started.
     pub fn start_worker(&mut self, number: usize, point: Option<&str>) -> Result<(), Problem> {
         let slot = &mut self.workers[number];
-        let mut command = tied(&self.programs.autoreply);
+        let mut command = tied(self.programs.of_worker(number));
         command.arg("--config").arg(self.directory.join("config").join(format!("{}.toml", slot.name))).arg("worker");
         command.env("XDG_DATA_HOME", self.directory.join("data").join(&slot.name));
         start(slot, command, &self.directory, point)
@@ -207,6 +245,11 @@ impl Cluster {
     /// Asks a worker to end and waits for it.
     pub fn end_worker(&mut self, number: usize) {
         self.workers[number].end();
+    }
+
+    /// The name under which a worker that runs writes into the ledger.
+    pub fn worker_name(&self, number: usize) -> Option<String> {
+        self.workers[number].kin.as_ref().map(|kin| format!("worker-{}", kin.pid()))
     }
 
     /// SIGSTOP to a worker, or SIGCONT.
@@ -286,7 +329,13 @@ impl Cluster {
     fn write_settings(&self) -> Result<(), Problem> {
         for (slot, listen) in self.workers.iter().zip(&self.listens) {
             let path = self.directory.join("config").join(format!("{}.toml", slot.name));
-            let text = self.worker_settings(&slot.name, listen).to_string();
+            let mut settings = self.worker_settings(&slot.name, listen);
+            if self.programs.previous.is_some()
+                && let Some(stream) = settings.get_mut("stream").and_then(toml::Value::as_table_mut)
+            {
+                stream.remove("topic_prefix");
+            }
+            let text = settings.to_string();
             std::fs::write(&path, text).map_err(|error| disk(&path, &error))?;
         }
         let desks = self.scale.plan().desks();
@@ -375,59 +424,11 @@ impl Cluster {
     }
 }
 
-/// A new database in Postgres, if this build's ledger can live there; else a SQLite file that all workers share.
-async fn ledger_place(directory: &Path, addresses: &Addresses, name: &str) -> Result<String, Problem> {
-    let known: toml::Table = Layers::load(None, [])?.section("ledger")?;
-    let Some(server) = addresses.postgres.as_deref().filter(|_| known.contains_key("url")) else {
-        return Ok(directory.join("data/ledger.sqlite").display().to_string());
-    };
-    let make = async {
-        let mut connection = PgConnection::connect(server).await?;
-        sqlx::query(AssertSqlSafe(format!("create database \"{name}\""))).execute(&mut connection).await?;
-        connection.close().await
-    };
-    make.await.map_err(|error| {
-        Problem::new(
-            format!("no database can be made ({error})"),
-            "Postgres",
-            "Give its role the right to make databases",
-        )
-    })?;
-    let (base, _) = server.rsplit_once('/').unwrap_or((server, ""));
-    Ok(format!("{base}/{name}"))
-}
-
-/// Makes the topics that are not there, as an operator does: `autoreply topics apply`.
-///
-/// # Errors
-/// Kafka does not take them.
-pub async fn apply_topics(programs: &Programs, directory: &Path) -> Result<(), Problem> {
-    let mut said = String::new();
-    // Brokers that have just come up may need a moment to show what was made.
-    for _ in 0..TOPIC_TRIES {
-        let ended = cluster_command(programs, directory, &["topics", "apply", "--yes"]).await?;
-        if ended.status.success() {
-            return Ok(());
-        }
-        said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    Err(Problem::new(
-        format!("the topics cannot be made: {said}"),
-        directory.display().to_string(),
-        "See the brokers' logs",
-    ))
-}
-
 /// What an operator types, with the settings of the first worker.
-async fn cluster_command(
-    programs: &Programs,
-    directory: &Path,
-    words: &[&str],
-) -> Result<std::process::Output, Problem> {
-    let mut command = tokio::process::Command::new(&programs.autoreply);
+pub(super) async fn command(program: &Path, directory: &Path, words: &[&str]) -> Result<std::process::Output, Problem> {
+    let mut command = tokio::process::Command::new(program);
     command.arg("--config").arg(directory.join("config/worker-0.toml")).args(words).stdin(Stdio::null());
-    command.output().await.map_err(|error| disk(&programs.autoreply, &error))
+    command.output().await.map_err(|error| disk(program, &error))
 }
 
 fn set(table: &mut toml::Table, section: &str, key: &str, value: impl Into<toml::Value>) {

@@ -2,11 +2,13 @@
 //! about what came of it.
 
 pub mod cluster;
+pub mod places;
 pub mod report;
 pub mod run;
 pub mod scale;
 pub mod schedule;
 
-pub use cluster::{Cluster, Programs, apply_topics};
+pub use cluster::{Cluster, Programs};
+pub use places::apply_topics;
 pub use run::{Ran, run};
 pub use scale::Scale;

@@ -11,7 +11,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::cluster::{self, Cluster, Programs, disk};
+use super::cluster::{Cluster, Programs, disk};
+use super::places::apply_topics;
 use super::scale::Scale;
 use super::schedule::{Action, Outage};
 use crate::checker::load::{Places, journals, ledger, load, run as files};
@@ -230,7 +231,7 @@ async fn serve(services: &Services, directory: &Path, action: Action, faults: &F
         (Outage::KafkaWiped, true) => services.wipe("kafka").await?,
         (Outage::KafkaWiped, false) => {
             services.start("kafka").await?;
-            cluster::apply_topics(&Programs::beside_this()?, directory).await?;
+            apply_topics(&Programs::beside_this()?, directory).await?;
         }
         (Outage::Storm, _) | (Outage::PostgresRestarted | Outage::RedisFlushed, false) => {}
     }

@@ -35,6 +35,12 @@ pub(in crate::ledger) fn options(
         Tls::VerifyFull => PgSslMode::VerifyFull,
     });
     if !settings.tls_ca_file.as_os_str().is_empty() {
+        // Later it would look like a connection that broke, which is tried again.
+        std::fs::File::open(&settings.tls_ca_file).map_err(|error| {
+            let place = format!("ledger.tls_ca_file {}", settings.tls_ca_file.display());
+            let what = format!("it cannot be read ({error})");
+            LedgerError::Storage(Problem::new(what, place, "Name a file of certificates (PEM), or leave it empty"))
+        })?;
         options = options.ssl_root_cert(&settings.tls_ca_file);
     }
     Ok(options)

@@ -41,8 +41,11 @@ impl From<sqlx::Error> for Fault {
                 let code = database.code().map(|code| code.into_owned()).unwrap_or_default();
                 of_state(&code, database.constraint(), database.message())
             }
+            sqlx::Error::Tls(why) => not_private(&why.to_string()),
+            // A handshake that fails is told as an error of the connection; data that come later are not judged there.
+            sqlx::Error::Io(why) if why.kind() == std::io::ErrorKind::InvalidData => not_private(&why.to_string()),
             sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => Self::Again(error.to_string()),
-            sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => storage(&error.to_string()),
+            sqlx::Error::Configuration(_) => storage(&error.to_string()),
             sqlx::Error::ColumnDecode { index, .. } => Self::Ledger(damaged(index)),
             _ => Self::Ledger(LedgerError::Unavailable(error.to_string())),
         }
@@ -66,16 +69,31 @@ fn of_state(code: &str, constraint: Option<&str>, message: &str) -> Fault {
         ("53" | "55" | "57" | "58", _) | (_, "25006") => {
             Fault::Ledger(LedgerError::Unavailable(format!("{message} (SQLSTATE {code})")))
         }
+        ("28", _) => broken(
+            format!("{message} (SQLSTATE {code})"),
+            "See that ledger.url names a role that may come in, that ledger.password_file or ledger.password_env holds \
+             its password, and that ledger.tls is not disable where the server wants TLS",
+        ),
         _ => storage(&format!("{message} (SQLSTATE {code})")),
     }
 }
 
 fn storage(what: &str) -> Fault {
-    Fault::Ledger(LedgerError::Storage(Problem::new(
-        what,
-        "the ledger's database",
-        "See that ledger.url names the right database and role, and that `autoreply migrate` has run there",
-    )))
+    let remedy = "See that ledger.url names the right database and role, and that `autoreply migrate` has run there";
+    broken(what.to_owned(), remedy)
+}
+
+fn not_private(why: &str) -> Fault {
+    broken(
+        format!("no private connection comes about ({why})"),
+        "See that ledger.tls_ca_file names the authority that signed the server's certificate, that ledger.url has the \
+         name that it was made for, and that the server speaks TLS; ledger.tls says how much is asked",
+    )
+}
+
+/// What a person has to mend.
+fn broken(what: String, remedy: &str) -> Fault {
+    Fault::Ledger(LedgerError::Storage(Problem::new(what, "the ledger's database", remedy)))
 }
 
 impl From<LedgerError> for Fault {

@@ -36,8 +36,6 @@ pub(super) fn examine(context: &Context) -> Vec<Finding> {
         let from = context.config.as_ref().map_or_else(|| "the defaults".to_owned(), |path| path.display().to_string());
         findings.push(Finding::ok("settings", format!("every section fits (from {from})")));
     }
-    #[cfg(feature = "worker")]
-    findings.extend(generation(context));
     findings
 }
 
@@ -51,7 +49,7 @@ fn fits<T: DeserializeOwned>(
 
 /// The providers' settings, their rules and their keys; the keys themselves are not shown.
 #[cfg(feature = "worker")]
-fn generation(context: &Context) -> Vec<Finding> {
+pub(super) fn generation(context: &Context) -> Vec<Finding> {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 

@@ -25,7 +25,7 @@ async fn a_bare_machine_is_told_each_thing_and_its_remedy() {
     let empty = home.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
     let more = [("TESSDATA_PREFIX", empty.to_str().unwrap()), ("OMP_THREAD_LIMIT", "4")];
-    let findings = examine(&context(home.path(), &more)).await;
+    let findings = examine(&context(home.path(), &more), None).await;
     assert!(!findings.well());
     for (check, what, remedy) in [
         ("display", "there is no display", "DISPLAY"),
@@ -53,7 +53,7 @@ async fn a_bare_machine_is_told_each_thing_and_its_remedy() {
 async fn what_is_there_is_well() {
     let home = tempfile::tempdir().unwrap();
     let more = [("OMP_THREAD_LIMIT", "1"), ("AUTOREPLY__DESKTOP__OWN_NAMES", "['me']")];
-    let findings = examine(&context(home.path(), &more)).await;
+    let findings = examine(&context(home.path(), &more), None).await;
     for check in ["language data", "recognition threads", "own names"] {
         assert_eq!(found(&findings, check).state, State::Ok, "{findings:#?}");
     }
@@ -63,9 +63,9 @@ async fn what_is_there_is_well() {
 #[tokio::test]
 async fn wayland_and_a_display_that_is_gone_are_told() {
     let home = tempfile::tempdir().unwrap();
-    let wayland = examine(&context(home.path(), &[("WAYLAND_DISPLAY", "wayland-0")])).await;
+    let wayland = examine(&context(home.path(), &[("WAYLAND_DISPLAY", "wayland-0")]), None).await;
     assert!(found(&wayland, "display").what.contains("Wayland"));
-    let gone = examine(&context(home.path(), &[("DISPLAY", ":4095")])).await;
+    let gone = examine(&context(home.path(), &[("DISPLAY", ":4095")]), None).await;
     assert!(found(&gone, "display").what.contains(":4095"));
 }
 
@@ -79,12 +79,12 @@ async fn settings_that_do_not_fit_and_a_home_that_is_not_there_are_told() {
         ("XDG_DATA_HOME", "/proc/1/no"),
         ("XDG_RUNTIME_DIR", home.path().to_str().unwrap()),
     ];
-    let findings = examine(&context(home.path(), &more)).await;
+    let findings = examine(&context(home.path(), &more), None).await;
     assert!(found(&findings, "settings").what.contains("stream.compression"), "{findings:#?}");
     assert_eq!(found(&findings, "data directory").state, State::Problem);
     // A socket that nobody listens on.
     std::fs::write(home.path().join("autoreply.sock"), "").unwrap();
-    let findings = examine(&context(home.path(), &more)).await;
+    let findings = examine(&context(home.path(), &more), None).await;
     assert!(found(&findings, "running process").what.contains("left over"));
 }
 
@@ -100,7 +100,7 @@ async fn a_key_that_is_not_there_is_told_and_never_shown() {
     )
     .unwrap();
     let look = async |environment: BTreeMap<String, String>| {
-        examine(&Context::gather(Some(file.clone()), None, false, Environment(environment)).unwrap()).await
+        examine(&Context::gather(Some(file.clone()), None, false, Environment(environment)).unwrap(), None).await
     };
     let without = look(BTreeMap::new()).await;
     assert!(found(&without, "generation").what.contains("MY_KEY"), "{without:#?}");

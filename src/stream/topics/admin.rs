@@ -1,15 +1,15 @@
 //! Asks a real Kafka what topics it has, and carries plans out.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::ClientContext;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
     TopicReplication,
 };
+use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::metadata::Metadata;
 
 use super::plan::{Change, Cluster, Found, Plan, plan};
 use crate::error::Class;
@@ -22,17 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LOOKS: u32 = 150;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
-type Admin = AdminClient<Heard>;
-
-/// Keeps what the client says of itself: a request that times out does not tell that a password was refused.
-#[derive(Default)]
-struct Heard(Mutex<String>);
-
-impl ClientContext for Heard {
-    fn error(&self, _: KafkaError, reason: &str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason.to_owned();
-    }
-}
+type Admin = AdminClient<DefaultClientContext>;
 
 fn failed(what: &str, why: impl ToString) -> StreamError {
     StreamError::new(what, why, Class::Transient)
@@ -42,26 +32,34 @@ impl Connection {
     /// Compares the topics of this version with what the cluster has. The embedded broker has them all.
     ///
     /// # Errors
-    /// When the brokers do not answer.
+    /// When the brokers do not answer, or turn this process away.
     pub async fn plan_topics(&self) -> Result<Plan, StreamError> {
+        self.plan_topics_within(PATIENCE).await
+    }
+
+    /// The same for somebody who does not wait longer than `patience` for the brokers to answer.
+    ///
+    /// # Errors
+    /// As [`Connection::plan_topics`].
+    pub async fn plan_topics_within(&self, patience: Duration) -> Result<Plan, StreamError> {
         if self.is_embedded() {
             return Ok(Plan::default());
         }
         let admin = self.admin()?;
-        self.plan_with(&admin).await
+        self.plan_with(&admin, patience).await
     }
 
-    async fn plan_with(&self, admin: &Arc<Admin>) -> Result<Plan, StreamError> {
+    async fn plan_with(&self, admin: &Admin, patience: Duration) -> Result<Plan, StreamError> {
         let what = "the topics could not be looked at";
         let desired: Vec<_> = super::all()
             .map_err(|problem| failed(what, problem))?
             .into_iter()
             .map(|topic| (self.names().physical(&topic.name), topic))
             .collect();
-        let cluster = look(admin, self.names()).await.map_err(|error| {
-            let heard = admin.inner().context().0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            failed(what, if heard.is_empty() { error.to_string() } else { format!("{error}; {heard}") })
-        })?;
+        let names = self.names().clone();
+        let listed = self.metadata(patience, move |metadata| listed(metadata, &names)).await;
+        let listed = listed.map_err(|error| self.heard().failed(what, error))?;
+        let cluster = describe(admin, listed, patience).await.map_err(|error| failed(what, error))?;
         Ok(plan(&desired, self.settings().replication_factor, &cluster))
     }
 
@@ -81,7 +79,7 @@ impl Connection {
         // Brokers tell each other of a new topic one after the other; until then one of them may not know it at all.
         let mut seen = "the brokers do not show it yet; look again with `autoreply topics plan`".to_owned();
         for _ in 0..LOOKS {
-            match self.plan_with(&admin).await {
+            match self.plan_with(&admin, PATIENCE).await {
                 Ok(plan) if plan.changes.is_empty() => return Ok(()),
                 Ok(_) => {}
                 Err(error) => seen = error.to_string(),
@@ -91,24 +89,22 @@ impl Connection {
         Err(failed("the topics were changed", seen))
     }
 
-    fn admin(&self) -> Result<Arc<Admin>, StreamError> {
-        self.admin_config().create_with_context(Heard::default()).map(Arc::new).map_err(|error: KafkaError| {
+    fn admin(&self) -> Result<Admin, StreamError> {
+        self.admin_config().create().map_err(|error: KafkaError| {
             StreamError::new("the topics cannot be looked at; check [stream]", error, Class::Permanent)
         })
     }
 }
 
-/// What the cluster has under our prefix. A name with a further dot belongs to somebody else, or is a `.v2`.
-async fn look(admin: &Arc<Admin>, names: &Names) -> KafkaResult<Cluster> {
-    let (asking, named) = (Arc::clone(admin), names.clone());
-    let listed = tokio::task::spawn_blocking(move || metadata(&asking, &named)).await;
-    let (brokers, mut topics) = listed.unwrap_or(Err(KafkaError::Canceled))?;
+/// Adds their settings to the topics.
+async fn describe(admin: &Admin, cluster: Cluster, patience: Duration) -> KafkaResult<Cluster> {
+    let Cluster { brokers, mut topics } = cluster;
     let wanted: Vec<_> = topics.keys().cloned().collect();
     let asked: Vec<_> = wanted.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     if asked.is_empty() {
         return Ok(Cluster { brokers, topics });
     }
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let options = AdminOptions::new().request_timeout(Some(patience));
     for described in admin.describe_configs(&asked, &options).await? {
         let resource = described.map_err(KafkaError::AdminOp)?;
         if let OwnedResourceSpecifier::Topic(name) = &resource.specifier
@@ -121,8 +117,9 @@ async fn look(admin: &Arc<Admin>, names: &Names) -> KafkaResult<Cluster> {
     Ok(Cluster { brokers, topics })
 }
 
-fn metadata(admin: &Admin, names: &Names) -> KafkaResult<(usize, BTreeMap<String, Found>)> {
-    let metadata = admin.inner().fetch_metadata(None, PATIENCE)?;
+/// What the cluster has under our prefix, as yet without settings. A name with a further dot belongs to somebody else,
+/// or is a `.v2`.
+fn listed(metadata: &Metadata, names: &Names) -> Cluster {
     let ours = metadata.topics().iter().filter(|topic| {
         let further_dot = names.logical(topic.name()).matches('.').count() > 1;
         topic.error().is_none() && names.owns(topic.name()) && !further_dot
@@ -133,7 +130,7 @@ fn metadata(admin: &Admin, names: &Names) -> KafkaResult<(usize, BTreeMap<String
         let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
         (topic.name().to_owned(), Found { partitions: count, replication, config: BTreeMap::new() })
     });
-    Ok((metadata.brokers().len(), found.collect()))
+    Cluster { brokers: metadata.brokers().len(), topics: found.collect() }
 }
 
 async fn create(admin: &Admin, options: &AdminOptions, change: &Change) -> Result<(), StreamError> {
