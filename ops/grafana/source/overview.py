@@ -67,7 +67,7 @@ FLOW = Row("Traffic and time", [
            "failed, refused, unverifiable or needs_attention growing. What people decided (off, rejected, human_replied) is no fault.",
            [rate("autoreply_replies_total", "effect", only_moving=True)], stack=True, colours={
                "confirmed": GREEN, "failed": RED, "refused": "dark-red", "unverifiable": ORANGE, "needs_attention": "dark-orange",
-               "expired": YELLOW, "human_replied": BLUE, "superseded": "light-blue"}),
+               "expired": YELLOW, "human_replied": BLUE, "superseded": "light-blue", "off": "gray"}),
     series("From quiet to a reply in the chat", "s", "Time from a chat's falling quiet to the reply's being seen in it.",
            "the middle curve above the line at 10 s. If only the upper one is, single turns wait for a person at the desk.",
            quantiles("autoreply_reply_after_quiet_seconds"), steps=[(None, "transparent"), (10, RED)]),

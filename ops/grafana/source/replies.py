@@ -6,7 +6,7 @@ from panels import (
 )  # fmt: skip
 
 EFFECTS = {"confirmed": GREEN, "failed": RED, "refused": "dark-red", "unverifiable": ORANGE, "needs_attention": "dark-orange",
-           "expired": YELLOW, "human_replied": BLUE, "superseded": "light-blue"}  # fmt: skip
+           "expired": YELLOW, "human_replied": BLUE, "superseded": "light-blue", "off": "gray"}  # fmt: skip
 
 NOW = Row("Now", [
     stat("Answered in the chat", "percentunit", "Of the turns that ended within the last hour, those whose reply was seen in the right chat.",
