@@ -1,6 +1,10 @@
 //! A rolling restart in its short form: four workers, each stopped in order and replaced while turns come in.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that panics has failed, and it says what came of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that panics has failed, and it says what came of it"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -178,9 +178,7 @@ pub(super) fn create(config: &ClientConfig, names: &Names, what: &str) -> Result
 
 /// The same, kept up with by this one.
 pub(super) fn create_with(config: &ClientConfig, watch: Watch, what: &str) -> Result<Client, StreamError> {
-    config
-        .create_with_context(watch)
-        .map_err(|error: KafkaError| StreamError::new(what, error, Class::Permanent))
+    config.create_with_context(watch).map_err(|error: KafkaError| StreamError::new(what, error, Class::Permanent))
 }
 
 /// How many partitions `topic` (by its logical name) has. Blocks.

@@ -135,7 +135,9 @@ impl Scenario {
             ));
         }
         if scenario.restarts.is_some_and(|restarts| !restarts.is_sound()) {
-            return Err(unfit("restarts: the times are seconds up to 3600, and what is waited for is not 0".to_owned()));
+            return Err(unfit(
+                "restarts: the times are seconds up to 3600, and what is waited for is not 0".to_owned(),
+            ));
         }
         Ok(scenario)
     }

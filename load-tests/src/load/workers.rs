@@ -57,8 +57,7 @@ impl Workers {
         servers: &Servers,
         place: &Place,
     ) -> Result<Self, Problem> {
-        let mut workers =
-            Self { directory: directory.to_owned(), program: program.to_owned(), slots: Vec::new() };
+        let mut workers = Self { directory: directory.to_owned(), program: program.to_owned(), slots: Vec::new() };
         for number in 1..=scenario.workers {
             let name = format!("worker-{number}");
             let listen = free_address().map_err(io(directory))?;

@@ -268,7 +268,8 @@ impl Report {
     pub fn is_clean(&self) -> bool {
         let Tally { unanswered, twice, misordered, elsewhere, .. } = self.tally;
         self.rolling.as_ref().is_none_or(|rolling| rolling.faults.is_empty())
-            && self.verdict.iter().all(|(_, faults)| *faults == 0) && unanswered + twice + misordered + elsewhere == 0
+            && self.verdict.iter().all(|(_, faults)| *faults == 0)
+            && unanswered + twice + misordered + elsewhere == 0
     }
 
     /// Writes `report.json` and `report.html`.

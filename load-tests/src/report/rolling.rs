@@ -145,7 +145,11 @@ mod tests {
         assert_eq!(slowest, [3_000, 30_000]);
         let rows = found.rows();
         assert_eq!(rows[0].1, "30.00 s, its deadline 30 s; 0 over it");
-        assert!(rows[1].1.contains("ended after 0.50 s (exit code 0), the new one ready 0.40 s later"), "{}", rows[1].1);
+        assert!(
+            rows[1].1.contains("ended after 0.50 s (exit code 0), the new one ready 0.40 s later"),
+            "{}",
+            rows[1].1
+        );
         assert_eq!(rows[3], ("rolling restart".to_owned(), "ok".to_owned()));
     }
 
