@@ -4,16 +4,19 @@ A series that nothing emits, a label or a value that a metric cannot have, a rec
 without its runbook or without a test that fires and resolves it: each is a fault, told as a sentence. What is merely
 unused is a warning.
 
-    agree.py [--root DIRECTORY] [--catalogue FILE]
+    agree.py [--root DIRECTORY] [--catalogue FILE] [--program FILE]
 
-The catalogue is what `autoreply metrics --json` prints, or else docs/METRICS.md.
+The catalogue is what `autoreply metrics --json` prints, or else docs/METRICS.md. With a program, every call of
+autoreply in a runbook is asked for its help, so that none is there that does not exist.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,6 +254,35 @@ def runbook_faults(rules: list[dict[str, Any]], root: Path) -> Iterator[str]:
                 yield f"{path.name}: {link} does not exist"
 
 
+def commands(root: Path) -> dict[tuple[str, ...], str]:
+    """Every subcommand of autoreply with its long options, in runbooks, and where it stands."""
+    found: dict[tuple[str, ...], str] = {}
+    texts = [(path.name, path.read_text(encoding="utf-8")) for path in sorted((root / "ops/runbooks").glob("*.md"))]
+    for place, text in texts:
+        fenced = re.findall(r"```sh[^\n]*\n(.*?)```", text, re.DOTALL)
+        inline = re.findall(r"`(autoreply [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+        for code in [*fenced, *inline]:
+            for line in re.findall(r"(?:^|[|(] *|args -r )autoreply((?: +[^\s|#)]+)+)", code, re.MULTILINE):
+                words = []
+                for word in re.sub(r" --config \S+", "", line).split():
+                    if not re.fullmatch(r"(?:--)?[a-z][a-z-]*", word):
+                        break  # A name, an id, a quoted reason: what follows is no subcommand.
+                    words.append(word)
+                found.setdefault(tuple(words), place)
+    return found
+
+
+def command_faults(root: Path, program: str) -> Iterator[str]:
+    """Commands that this program does not know."""
+    for words, place in sorted(commands(root).items()):
+        globals_gone = list(itertools.dropwhile(lambda word: word.startswith("--"), words))
+        plain = list(itertools.takewhile(lambda word: not word.startswith("--"), globals_gone))
+        told = subprocess.run([program, *plain, "--help"], capture_output=True, text=True, check=False)
+        missing = [word for word in words if word.startswith("--") and word not in told.stdout]
+        if told.returncode != 0 or missing:
+            yield f"{place}: there is no `autoreply {' '.join(words)}`"
+
+
 def seconds(text: str) -> float:
     """A time of a test, as 1h30m."""
     units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
@@ -326,6 +358,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2])
     parser.add_argument("--catalogue", type=Path, help="what `autoreply metrics --json` printed")
+    parser.add_argument("--program", help="the program whose commands the runbooks may name")
     arguments = parser.parse_args()
     document = catalogue_of_document((arguments.root / "docs/METRICS.md").read_text(encoding="utf-8"))
     faults = []
@@ -334,6 +367,8 @@ def main() -> int:
         metrics = catalogue_of_json(arguments.catalogue.read_text(encoding="utf-8"))
         faults += [f"docs/METRICS.md and the program differ in {n}" for n in sorted(metrics.keys() ^ document.keys())]
     found, warnings = examine(arguments.root, metrics)
+    if arguments.program:
+        found += command_faults(arguments.root, arguments.program)
     for warning in warnings:
         print(f"warning: {warning}.")
     for fault in faults + found:
