@@ -29,7 +29,7 @@ import promql
 # Labels that Prometheus, Kubernetes or the settings of Prometheus add to every series.
 TARGET_LABELS = {"job", "instance", "namespace", "pod", "container", "service", "endpoint", "node", "installation"}
 # Series that do not come from autoreply.
-FOREIGN = re.compile(r"up|ALERTS|ALERTS_FOR_STATE|scrape_\w+|process_\w+|prometheus_\w+|vector|kafka_\w+|pg_\w+|redis_\w+")
+FOREIGN = re.compile(r"up|ALERTS|ALERTS_FOR_STATE|(?:scrape|process|prometheus|kafka|pg|redis)_\w+")
 SEVERITIES = {"critical", "warning"}
 SECTIONS = [
     "What it means",
@@ -101,7 +101,8 @@ def rules_of(root: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted((root / "ops/prometheus/rules").glob("*.yml")):
         for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
-            found += [{**rule, "place": f"{path.name}: {rule.get('alert') or rule['record']}"} for rule in group["rules"]]
+            for rule in group["rules"]:
+                found.append({**rule, "place": f"{path.name}: {rule.get('alert') or rule['record']}"})
     return found
 
 
@@ -117,7 +118,7 @@ def dashboard_queries(root: Path) -> Iterator[Query]:
             for key, value in node.items():
                 if key in ("expr", "query", "definition") and isinstance(value, str):
                     # label_values(series, label) is Grafana's, not Prometheus'.
-                    asked = re.fullmatch(r"\s*(?:label_values|query_result)\((.*?)(?:,\s*\w+\s*)?\)\s*", value, re.DOTALL)
+                    asked = re.fullmatch(r"\s*(?:label_values|query_result)\((.*?)(?:,\s*\w+\s*)?\)\s*", value, re.S)
                     text = asked.group(1) if asked else value
                     if key == "expr" or "autoreply" in text:
                         yield Query(f"{place}: {title}", text)

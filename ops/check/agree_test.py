@@ -1,14 +1,18 @@
-"""Plants one fault after the other into a small set of rules, tests, runbooks and dashboards, and expects it to be told."""
+"""Plants one fault after the other into a small set of rules, tests, runbooks and dashboards; each has to be told."""
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import unittest
 from pathlib import Path
 
 import agree
 import promql
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "prometheus"))
+import faster  # noqa: E402
 
 CATALOGUE = """
 | name | kind | label | meaning |
@@ -61,7 +65,7 @@ DASHBOARD = {
                     "expr": "histogram_quantile(0.95, sum by (le, job) "
                     '(rate(autoreply_wait_seconds_bucket{job=~"$job"}[$__rate_interval])))'
                 },
-                {"expr": 'sum by (provider) (increase(autoreply_calls_total{kind="timeout", provider="$provider"}[1h]))'},
+                {"expr": 'sum by (provider) (rate(autoreply_calls_total{kind="timeout", provider="$one"}[1h]))'},
             ],
         }
     ],
@@ -78,15 +82,17 @@ FILES = {
 RULE, TEST, BOOK = "ops/prometheus/rules/r.yml", "ops/prometheus/tests/t.yml", "ops/runbooks/Bad.md"
 INDEX, BOARD = "ops/runbooks/README.md", "ops/grafana/dashboards/overview.json"
 
+TOTAL = "sum by (job) (rate(autoreply_replies_total[5m]))"
+
 # Where, what is replaced by what, and words of the sentence that must be told.
 PLANTED = [
-    (RULE, "sum by (job) (rate(autoreply_replies_total[5m]))", "rate(autoreply_reply_total[5m])", "nothing emits autoreply_reply_total"),
+    (RULE, TOTAL, "rate(autoreply_reply_total[5m])", "nothing emits autoreply_reply_total"),
     (RULE, "failed|refused", "failed|refuse", 'never has effect="refuse"'),
     (RULE, "{effect=~", "{outcome=~", "has no label outcome"),
     (RULE, '{job="w"}', '{effect="failed"}', "autoreply:failed:share has no label effect"),
     (RULE, "expr: autoreply:failed:share", "expr: autoreply:failed:ratio", "nothing records autoreply:failed:ratio"),
     (RULE, "record: autoreply:failed:share", "record: failed:share", "does not begin with autoreply:"),
-    (RULE, "sum by (job) (rate(autoreply_replies_total[5m]))", "sum by (jab) (rate(autoreply_replies_total[5m]))", "no series in it has the label jab"),
+    (RULE, TOTAL, TOTAL.replace("job", "jab"), "no series in it has the label jab"),
     (RULE, "severity: critical", "severity: loud", "its severity is none of"),
     (RULE, "cause: Something is broken.", "", "it says no cause"),
     (RULE, 'action: "Look at it now."', "", "it says no action"),
@@ -111,7 +117,7 @@ PLANTED = [
     (BOARD, "autoreply_wait_seconds_bucket", "autoreply_wait_seconds", "only _bucket, _sum and _count"),
     (BOARD, "autoreply_wait_seconds_bucket", "autoreply_waiting_seconds_bucket", "Waits: nothing emits"),
     (BOARD, 'kind=\\"timeout\\"', 'kind=\\"time_out\\"', 'never has kind="time_out"'),
-    (BOARD, "label_values(autoreply_build_info", "label_values(autoreply_built_info", "nothing emits autoreply_built_info"),
+    (BOARD, "(autoreply_build_info", "(autoreply_built_info", "nothing emits autoreply_built_info"),
 ]
 
 
@@ -179,13 +185,31 @@ class Read(unittest.TestCase):
         with tempfile.TemporaryDirectory() as name:
             books = Path(name) / "ops/runbooks"
             books.mkdir(parents=True)
-            text = "See `autoreply doctor --cluster`, `autoreply_replies_total`.\n```sh\nautoreply --json sagas show TURN | jq .\nx | xargs -r autoreply topics plan\n```\n"
+            text = "See `autoreply doctor --cluster`, `autoreply_replies_total`.\n```sh\n"
+            text += "autoreply --json sagas show TURN | jq .\nx | xargs -r autoreply topics plan\n```\n"
             (books / "A.md").write_text(text, encoding="utf-8")
             found = agree.commands(Path(name))
         self.assertEqual(set(found), {("doctor", "--cluster"), ("--json", "sagas", "show"), ("topics", "plan")})
 
     def test_times_of_tests_are_seconds(self) -> None:
         self.assertEqual([agree.seconds(t) for t in ("15s", "1h30m", "4d7h")], [15, 5400, 370800])
+
+
+class Faster(unittest.TestCase):
+    """Rules for a faster time."""
+
+    def test_times_are_divided_and_names_and_limits_are_not(self) -> None:
+        rule = (
+            "  - expr: rate(a:b:rate10m[10m] offset 1h30m) > 5 and x[1h:5m]\n    for: 5m\n    interval: 1m\n"
+            "    # for: ever\n"
+        )
+        told = faster.faster(rule, 15)
+        self.assertEqual(
+            told.split("\n", 1)[1],
+            "  - expr: rate(a:b:rate10m[40s] offset 360s) > 5 and x[240s:20s]\n    for: 20s\n    interval: 4s\n"
+            "    # for: ever\n",
+        )
+        self.assertEqual(faster.divided("1s", 15), "67ms")
 
 
 if __name__ == "__main__":

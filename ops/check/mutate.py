@@ -2,8 +2,9 @@
 
     mutate.py [ALERT...]
 
-Each change is made in a copy, and those tests that name the alert must then fail. Takes some minutes, so it is no part of
-ops/check/rules; run it after you have changed alerts or their tests. Prints what no test noticed; 1 if there is any.
+Each change is made in a copy, and those tests that name the alert must then fail. Takes a quarter of an hour, so it is no
+part of ops/check/rules; run it after you have changed alerts or their tests. Prints what no test noticed; 1 if there is
+any.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def main() -> int:
                 asked += 1
                 if not noticed(changed, rule["alert"]):
                     missed += 1
-                    print(f"{rule['alert']} ({', '.join(rule['labels'].values())}): {what}: no test notices.", flush=True)
+                    place = f"{rule['alert']} ({', '.join(rule['labels'].values())})"
+                    print(f"{place}: {what}: no test notices.", flush=True)
     print(f"{asked} changes, {missed} of them not noticed.")
     return 1 if missed else 0
 

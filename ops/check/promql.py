@@ -68,6 +68,7 @@ def read(text: str) -> Expression:
         name, rest = found.group(1), found.group(2) or ""
         if rest == "(" or name.lower() in KEYWORDS:
             continue
-        matchers = [Matcher(label, operator, strings[int(number)]) for label, operator, number in _MATCHER.findall(rest)]
-        selectors.append(Selector(name, matchers))
+        selectors.append(
+            Selector(name, [Matcher(label, how, strings[int(number)]) for label, how, number in _MATCHER.findall(rest)])
+        )
     return Expression(selectors, grouped)

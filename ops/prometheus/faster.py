@@ -16,7 +16,7 @@ from pathlib import Path
 UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 # A range in brackets (and the resolution of a subquery), an offset, what an alert waits for, what a group waits between
 # two rounds. In a name, as in autoreply:slo_missed:ratio_rate1h, no such thing stands before the number.
-TIMES = re.compile(r"(\[|\[[^\]:]*:|\boffset +|^ *for: *|^ *interval: *)((?:\d+(?:ms|[smhdw]))+)\b", re.MULTILINE)
+TIMES = re.compile(r"(\[|(?<=[smhdw]):|\boffset +|^ *for: *|^ *interval: *)((?:\d+(?:ms|[smhdw]))+)\b", re.MULTILINE)
 
 
 def divided(time: str, divisor: float) -> str:
