@@ -2,7 +2,7 @@
 """Five alerts, each from its cause to its end: break something, see the alert fire, follow its runbook, see it resolve.
 
 Called by `run`, which has brought up the servers. A real worker, simulated desks, a model stub, a real Prometheus with
-this project's rules (only their times are shorter, see `shorten.py`) and a real Alertmanager, which tells a receiver
+this project's rules (in a time that runs faster, see ops/prometheus/faster.py) and a real Alertmanager, which tells a receiver
 here. What is done against an alert are the commands of its own runbook: the blocks that begin with ```sh drill.
 """
 
@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -21,12 +22,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from site_plan import Place, prepare
+from site_plan import ROOT, Place, prepare
 from world import Failed, World, ask, until
 
 FIRES_WITHIN_S = 120.0
 RESOLVES_WITHIN_S = 150.0
-FENCE = re.compile(r"^```sh drill$\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# So many lines of what a block of commands says are shown.
+SHOWN = 24
+FENCE = re.compile(r"^ *```sh drill$\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+# What stands below this heading is done when the alert is over.
+AFTERWARDS = "\n## It is over when\n"
+# What a shell answers when there is no such command, and what `autoreply` says of one that it does not know.
+NO_SUCH_COMMAND = ("command not found", "unrecognized subcommand", "unexpected argument")
 
 
 def say(text: str) -> None:
@@ -126,25 +133,27 @@ class Site:
         return os.environ | {
             "PATH": f"{place.world.directory / 'bin'}:{os.environ['PATH']}",
             "LEDGER_URL": place.ledger,
-            "PROMETHEUS_URL": place.prometheus,
+            "PROMETHEUS": place.prometheus,
             "DRILL_DIRECTORY": str(place.world.directory),
         }
 
-    def follow(self, alert: str) -> None:
-        """Runs the commands of the alert's runbook, and shows them with what they say."""
+    def follow(self, alert: str, afterwards: bool = False) -> None:
+        """Runs the commands of the alert's runbook line by line, as a person would, and shows what they say. A command
+        that looks may well say that something is wrong; one that does not exist is a fault of the runbook."""
         path = self.place.runbooks / f"{alert}.md"
-        blocks = FENCE.findall(path.read_text())
-        if not blocks:
+        before, _, after = path.read_text().partition(AFTERWARDS)
+        blocks = FENCE.findall(after if afterwards else before)
+        if not blocks and not afterwards:
             raise Failed(f"{path} has no block that begins with ```sh drill: nobody could follow it")
-        for block in blocks:
-            for line in block.splitlines():
-                say(f"    $ {line}")
-            command = ["bash", "-euo", "pipefail", "-c", block]
-            done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=120)
-            for line in (done.stdout + done.stderr).splitlines():
-                say(f"    | {line[:170]}")
-            if done.returncode != 0:
-                raise Failed(f"a command of {path} failed with exit code {done.returncode}")
+        for block in map(textwrap.dedent, blocks):
+            say(textwrap.indent(block.rstrip(), "    $ "))
+            done = subprocess.run(
+                ["bash", "-c", block], env=self.environment(), cwd=ROOT, capture_output=True, text=True, timeout=120
+            )
+            said = done.stdout + done.stderr
+            say(textwrap.indent("\n".join(line[:150] for line in said.splitlines()[:SHOWN]), "    | "))
+            if any(sign in said for sign in NO_SUCH_COMMAND):
+                raise Failed(f"{path} names a command that does not exist (above)")
 
 
 def drills(site: Site) -> list[Drill]:
@@ -214,6 +223,7 @@ def perform(site: Site, drill: Drill) -> Result:
     result.runbook = mended - start
     result.resolved = until(f"{alert} resolves", RESOLVES_WITHIN_S, lambda: not site.states(alert), site.alive)
     say(f"  {alert} is over {result.resolved:.0f} s after the repair.")
+    site.follow(alert, afterwards=True)
     until("that is told", 90, lambda: site.pager.when(alert, "resolved", mended) is not None, site.alive)
     result.told_resolved = site.pager.when(alert, "resolved", mended)
     return result

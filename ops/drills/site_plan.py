@@ -1,11 +1,11 @@
 """The installation of a drill: settings, plan and commands of everything that runs, on free ports of loopback."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +106,7 @@ class Place:
 
     def is_scraped(self) -> bool:
         """Whether Prometheus has figures of the worker."""
-        answer = ask(f"{self.prometheus}/api/v1/query?query=autoreply_health_ok")
+        answer = ask(f"{self.prometheus}/api/v1/query?query=autoreply_build_info")
         return bool(answer) and bool(json.loads(answer)["data"]["result"])
 
     def start(self, say: Callable[[str], None]) -> None:
@@ -196,10 +196,10 @@ def define(place: Place, programs: Path) -> None:
     world.define(
         "alertmanager",
         "prometheus-alertmanager",
-        f"--config.file={directory}/alertmanager/alertmanager.yml",
+        f"--config.file={directory}/alertmanager.yml",
         "--cluster.listen-address=",
         f"--web.listen-address={listen}",
-        f"--storage.path={directory}/alertmanager/data",
+        f"--storage.path={directory}/alertmanager",
     )
     listen = place.prometheus.removeprefix("http://")
     world.define(
@@ -218,35 +218,53 @@ def define(place: Place, programs: Path) -> None:
 
 
 def watchers(place: Place, factor: int) -> None:
-    """Prometheus and Alertmanager with this project's own files: shorter times, and the addresses of this drill."""
+    """Prometheus and Alertmanager with this project's own files: a faster time, and the addresses of this drill."""
     directory = place.world.directory
-    print(f"The times of {PROMETHEUS.relative_to(ROOT)} are 1/{factor} of what they are; the thresholds stay:", flush=True)
-    shorten(factor, directory / "prometheus" / "rules", *sorted((PROMETHEUS / "rules").glob("*.yml")))
-    shorten(factor, directory / "prometheus", PROMETHEUS / "prometheus.yml")
-    shorten(factor, directory / "alertmanager", PROMETHEUS / "alertmanager.yml")
+    print(f"The rules are those of {PROMETHEUS.relative_to(ROOT)}, in a time that runs {factor} times faster (faster.py):", flush=True)
+    rules = directory / "prometheus" / "rules"
+    done = subprocess.run([sys.executable, str(PROMETHEUS / "faster.py"), str(factor), str(rules)])
+    if done.returncode != 0:
+        raise Failed("the rules could not be copied (above)")
+    for path in sorted(rules.glob("*.yml")):
+        print(changes((PROMETHEUS / "rules" / path.name).read_text(), path.read_text()), flush=True)
     targets = directory / "prometheus" / "targets"
-    targets.mkdir(exist_ok=True)
+    targets.mkdir()
     for job, address in (("worker", [place.worker]), ("desktop", []), ("run", [])):
         (targets / f"{job}.yml").write_text(json.dumps([{"targets": address}]) + "\n")
-    # Where the files name ports of this machine, they are those of the drill.
+    # As faster.py says; and where the files name ports of this machine, they are those of the drill.
+    settings = directory / "prometheus" / "prometheus.yml"
+    settings.write_text((PROMETHEUS / "prometheus.yml").read_text())
     replace(
-        directory / "prometheus" / "prometheus.yml",
+        settings,
         {
+            "scrape_interval: 15s": "scrape_interval: 1s",
+            "scrape_timeout: 10s": "scrape_timeout: 1s",
+            "evaluation_interval: 15s": "evaluation_interval: 1s",
             "127.0.0.1:9093": place.alertmanager.removeprefix("http://"),
             "127.0.0.1:9090": place.prometheus.removeprefix("http://"),
             # No `autoreply run` lives here.
             '["127.0.0.1:9464"]': "[]",
         },
     )
-    replace(directory / "alertmanager" / "alertmanager.yml", {"127.0.0.1:9465": f"127.0.0.1:{place.receiver}"})
+    settings = directory / "alertmanager.yml"
+    settings.write_text((PROMETHEUS / "alertmanager.yml").read_text())
+    replace(
+        settings,
+        {
+            "group_wait: 30s": "group_wait: 2s",
+            "group_wait: 10s": "group_wait: 1s",
+            "group_interval: 5m": "group_interval: 10s",
+            "127.0.0.1:9465": f"127.0.0.1:{place.receiver}",
+        },
+    )
 
 
-def shorten(factor: int, destination: Path, *files: Path) -> None:
-    """Copies with shorter times, see shorten.py."""
-    command = [sys.executable, str(HERE / "shorten.py"), str(factor), str(destination), *map(str, files)]
-    done = subprocess.run(command, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
-    if done.returncode != 0:
-        raise Failed("the rules could not be copied with shorter times (above)")
+def changes(before: str, after: str) -> str:
+    """What became of the times in a file of rules, each kind of change once."""
+    times = re.compile(r"(?:\[[^]]*\]|\bfor: \S+|\binterval: \S+)")
+    pairs = Counter(zip(times.findall(before), times.findall(after.partition("\n")[2])))
+    told = (f"{old} is {new}" for (old, new), _ in sorted(pairs.items()) if old != new)
+    return "  " + ", ".join(told)
 
 
 def replace(path: Path, texts: dict[str, str]) -> None:
