@@ -148,8 +148,9 @@ impl Scenario {
         let short = |p: &Piece| Piece { seconds: p.seconds * time, from: p.from * rate, to: p.to * rate };
         self.plan.pieces = self.plan.pieces.iter().map(short).collect();
         self.patience_s = self.patience_s.min(20);
+        // Restarts take as long as they take, in a short plan too: what is shortened is the time between them.
         if let Some(restarts) = &mut self.restarts {
-            (restarts.after_s, restarts.pause_s) = (restarts.after_s * time, restarts.pause_s * time);
+            (restarts.after_s, restarts.pause_s) = (restarts.after_s.min(2.0), restarts.pause_s.min(0.5));
         }
         self
     }
