@@ -40,7 +40,7 @@ redis_prefix = "{prefix}"
 replies_per_minute = 6000
 burst = 1000
 [saga]
-account_hold_ms = 20000
+account_hold_ms = 30000
 [generation]
 chain = ["main", "spare"]
 breaker_failures = 3

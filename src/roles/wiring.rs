@@ -33,6 +33,7 @@ const BURIAL: Schedule = Schedule {
 pub struct Outbound {
     codec: Codec,
     producer: Producer,
+    acknowledging: Producer,
     source: Source,
     clock: Arc<dyn Clock>,
 }
@@ -40,7 +41,19 @@ pub struct Outbound {
 impl Outbound {
     /// A writer for `source` on this connection.
     pub fn new(connection: &Connection, source: Source, clock: Arc<dyn Clock>) -> Self {
-        Self { codec: connection.codec(), producer: connection.producer(), source, clock }
+        let (codec, producer) = (connection.codec(), connection.producer());
+        Self { codec, acknowledging: producer.clone(), producer, source, clock }
+    }
+
+    /// The same, gathering acknowledgements: nobody waits for them, and a request for each would be two of the three
+    /// that a turn costs its worker.
+    ///
+    /// # Errors
+    /// The client that gathers cannot be made.
+    #[cfg(feature = "worker")]
+    pub fn gathering(self, connection: &Connection) -> Result<Self, Problem> {
+        let acknowledging = connection.gathering_producer().map_err(|error| stream_problem(&error))?;
+        Ok(Self { acknowledging, ..self })
     }
 
     fn envelope(&self) -> Envelope {
@@ -48,8 +61,7 @@ impl Outbound {
     }
 
     async fn send<E: std::fmt::Display>(&self, record: Result<WireRecord, E>) -> Result<(), String> {
-        let record = record.map_err(|error| error.to_string())?;
-        self.producer.publish(record).await.map(|_| ()).map_err(|error| error.to_string())
+        send_by(&self.producer, record).await
     }
 
     /// Publishes a turn.
@@ -94,7 +106,11 @@ impl Outbound {
     /// Why the broker did not take it, as a sentence.
     #[cfg(feature = "worker")]
     pub async fn command(&self, command: &Command) -> Result<(), String> {
-        self.send(self.codec.encode_command(command, &self.envelope())).await
+        let by = match command {
+            Command::TurnRecorded(_) | Command::OutcomeRecorded(_) => &self.acknowledging,
+            Command::Send(_) | Command::Withdraw(_) => &self.producer,
+        };
+        send_by(by, self.codec.encode_command(command, &self.envelope())).await
     }
 
     /// Publishes a control.
@@ -112,6 +128,11 @@ impl Outbound {
             tracing::warn!(%error, "records were still on their way at the end; they will be published again");
         }
     }
+}
+
+async fn send_by<E: std::fmt::Display>(producer: &Producer, record: Result<WireRecord, E>) -> Result<(), String> {
+    let record = record.map_err(|error| error.to_string())?;
+    producer.publish(record).await.map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// Reads records off the stream; what cannot be read is kept as a dead letter, within limits.

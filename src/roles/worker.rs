@@ -149,7 +149,7 @@ pub async fn start(
     let ledger: Arc<dyn Ledger> = Arc::new(super::counted::Counted::new(ledger, metrics.clone()));
 
     let name = format!("worker-{}", std::process::id());
-    let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone());
+    let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone()).gathering(connection)?;
     let ports = Ports {
         ledger: ledger.clone(),
         generator: Arc::new(super::observed::Timed::new(chain, metrics.clone())),

@@ -166,16 +166,12 @@ impl Worker {
     /// When the ledger did not apply them: nothing is committed, and the same batch comes again.
     pub async fn on_outcomes(&self, batch: Vec<ReplyOutcome>) -> Result<Vec<Refused>, LedgerError> {
         let applied = self.inner.ports.ledger.apply_outcomes(&batch).await?;
-        let (mut refused, mut acknowledgements) = (Vec::new(), Vec::new());
+        let (mut refused, mut acknowledgements, mut exchanges) = (Vec::new(), Vec::new(), Vec::new());
         for (index, (outcome, applied)) in batch.into_iter().zip(applied).enumerate() {
             match applied {
                 Ok(Applied::Ended { exchange }) => {
                     self.inner.cancel(outcome.turn);
-                    if let Some(exchange) = exchange
-                        && let Err(error) = self.inner.ports.memory.remember(outcome.conversation, exchange).await
-                    {
-                        tracing::warn!(turn = %outcome.turn, %error, "a confirmed reply was not remembered");
-                    }
+                    exchanges.extend(exchange.map(|exchange| (outcome.turn, outcome.conversation, exchange)));
                 }
                 Ok(Applied::Kept | Applied::Orphan) => {}
                 Err(why) => {
@@ -191,6 +187,13 @@ impl Worker {
             }));
         }
         self.acknowledge(acknowledgements);
+        // Together: one after the other, a way to Redis and back for each would be what limits a worker.
+        join_all(exchanges.into_iter().map(|(turn, conversation, exchange)| async move {
+            if let Err(error) = self.inner.ports.memory.remember(conversation, exchange).await {
+                tracing::warn!(%turn, %error, "a confirmed reply was not remembered");
+            }
+        }))
+        .await;
         Ok(refused)
     }
 

@@ -1,6 +1,6 @@
 //! The way to the broker, embedded or real, and everything that is opened over it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,6 +25,7 @@ pub struct Connection {
     names: Names,
     password: Option<SecretString>,
     sending: Arc<Sending>,
+    gathering: Arc<OnceLock<Arc<Sending>>>,
 }
 
 impl Connection {
@@ -50,12 +51,9 @@ impl Connection {
         } else {
             (None, None, settings.brokers.clone())
         };
-        let mut config = producer_config(settings, &address);
-        settings.secure(&mut config, password.as_ref());
-        let sending = Arc::new(Sending::new(config).map_err(|error| {
-            StreamError::new("the producer could not be made; check [stream]", error, Class::Permanent)
-        })?);
-        Ok(Self { settings: settings.clone(), address, embedded, auth, names, password, sending })
+        let sending = make_sending(settings, &address, settings.linger_ms, password.as_ref())?;
+        let gathering = Arc::default();
+        Ok(Self { settings: settings.clone(), address, embedded, auth, names, password, sending, gathering })
     }
 
     /// The codec for this broker: on the embedded one it signs and checks with a key of this process.
@@ -71,6 +69,27 @@ impl Connection {
     /// The producer; all of them share one queue.
     pub fn producer(&self) -> Producer {
         Producer::new(Arc::clone(&self.sending), self.names.clone(), &self.settings, self.embedded.clone())
+    }
+
+    /// The producer of what nobody waits for: it gathers for `gather_ms`, so that many records of a partition are one
+    /// request. Between its records and those of [`Connection::producer`] there is no order.
+    /// On the embedded broker, where a request costs nothing, it is that one.
+    ///
+    /// # Errors
+    /// When the client cannot be made.
+    pub fn gathering_producer(&self) -> Result<Producer, StreamError> {
+        if self.is_embedded() {
+            return Ok(self.producer());
+        }
+        let sending = match self.gathering.get() {
+            Some(sending) => Arc::clone(sending),
+            None => {
+                let (settings, password) = (&self.settings, self.password.as_ref());
+                let made = make_sending(settings, &self.address, settings.gather_ms, password)?;
+                Arc::clone(self.gathering.get_or_init(|| made))
+            }
+        };
+        Ok(Producer::new(sending, self.names.clone(), &self.settings, None))
     }
 
     /// A consumer of `topics` for `group`. On a real broker its members share the partitions; on the embedded one a
@@ -182,9 +201,21 @@ fn base_config(settings: &Settings, address: &str) -> ClientConfig {
     config
 }
 
+/// A producing client that gathers for `linger_ms`; the embedded broker is sent each record at once.
+fn make_sending(
+    settings: &Settings,
+    address: &str,
+    linger_ms: u64,
+    password: Option<&SecretString>,
+) -> Result<Arc<Sending>, StreamError> {
+    let mut config = producer_config(settings, address, if settings.is_embedded() { 0 } else { linger_ms });
+    settings.secure(&mut config, password);
+    let fail = |error| StreamError::new("the producer could not be made; check [stream]", error, Class::Permanent);
+    Sending::new(config).map(Arc::new).map_err(fail)
+}
+
 /// Idempotent, acknowledged by all, and with the partitioner that Java's clients use too.
-fn producer_config(settings: &Settings, address: &str) -> ClientConfig {
-    let linger = if settings.is_embedded() { 0 } else { settings.linger_ms };
+fn producer_config(settings: &Settings, address: &str, linger_ms: u64) -> ClientConfig {
     let mut config = base_config(settings, address);
     for name in CONSUMING {
         config.remove(name);
@@ -195,7 +226,7 @@ fn producer_config(settings: &Settings, address: &str) -> ClientConfig {
         .set("enable.idempotence", "true")
         .set("message.max.bytes", "2000000")
         .set("compression.type", &settings.compression)
-        .set("linger.ms", linger.to_string())
+        .set("linger.ms", linger_ms.to_string())
         .set("queue.buffering.max.messages", settings.queue_max_records.to_string())
         .set("message.timeout.ms", settings.publish_timeout_ms.to_string());
     config

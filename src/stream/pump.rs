@@ -10,6 +10,7 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Opened, commit, is_permanent, set_paused};
@@ -149,6 +150,8 @@ pub(super) struct Pump {
     assigned: usize,
     surveyor: Surveyor,
     caught_up: Option<watch::Sender<bool>>,
+    told: Instant,
+    untold: bool,
 }
 
 impl Pump {
@@ -161,7 +164,17 @@ impl Pump {
         let (consumer, grouped) = (Arc::new(opened.consumer), matches!(commit, Commit::Group));
         let surveyor = Surveyor::new(Arc::clone(&consumer), connection, grouped);
         let settings = connection.settings().clone();
-        Self { consumer, settings, commit, intake, assigned: opened.assigned, surveyor, caught_up: None }
+        Self {
+            consumer,
+            settings,
+            commit,
+            intake,
+            assigned: opened.assigned,
+            surveyor,
+            caught_up: None,
+            told: Instant::now(),
+            untold: false,
+        }
     }
 
     /// Tells `lag` at every survey.
@@ -241,8 +254,12 @@ impl Pump {
                 return Ok(batch);
             }
             self.tell_caught_up();
-            let polled = self.consumer.recv().await;
-            self.intake.take(&self.consumer, polled)?;
+            let due = self.told + Duration::from_millis(self.settings.commit_every_ms);
+            tokio::select! {
+                biased;
+                polled = self.consumer.recv() => self.intake.take(&self.consumer, polled)?,
+                () = tokio::time::sleep_until(due), if self.untold => self.tell_group(),
+            }
         }
     }
 
@@ -297,13 +314,23 @@ impl Pump {
         }
         match &mut self.commit {
             Commit::Group => {
-                let names = self.consumer.context().names();
-                if let Err(error) = commit(&*self.consumer, names, &next, CommitMode::Async) {
-                    tracing::warn!(%error, what = self.intake.what, "offsets could not be committed");
+                self.untold = true;
+                if self.told.elapsed() >= Duration::from_millis(self.settings.commit_every_ms) {
+                    self.tell_group();
                 }
             }
             Commit::Memory(positions) => positions.extend(next.into_iter().map(|(place, done)| (place, done.next))),
             Commit::Nowhere => {}
+        }
+    }
+
+    /// Commits what is done. Each commit is a record that the coordinator replicates, so there are few of them.
+    fn tell_group(&mut self) {
+        (self.told, self.untold) = (Instant::now(), false);
+        let left = self.consumer.context().assignment().uncommitted();
+        let names = self.consumer.context().names();
+        if let Err(error) = commit(&*self.consumer, names, &left, CommitMode::Async) {
+            tracing::warn!(%error, what = self.intake.what, "offsets could not be committed");
         }
     }
 

@@ -59,6 +59,8 @@ pub struct Settings {
     pub compression: String,
     /// How long the producer gathers records before it sends them; none on the embedded broker.
     pub linger_ms: u64,
+    /// How long acknowledgements, which nobody waits for, are gathered; none on the embedded broker.
+    pub gather_ms: u64,
     /// Records that may wait in the producer.
     pub queue_max_records: u32,
     /// How long a record may take to be taken by the broker.
@@ -75,6 +77,8 @@ pub struct Settings {
     pub session_timeout_ms: u64,
     /// After this long without a poll the group gives a member's partitions away.
     pub max_poll_interval_ms: u64,
+    /// How often the group is told at most how far the partitions are done.
+    pub commit_every_ms: u64,
     /// The first wait before a batch that was not done is handed over again.
     pub redeliver_initial_ms: u64,
     /// The longest such wait.
@@ -145,8 +149,18 @@ impl Settings {
         if self.redeliver_initial_ms == 0 || self.redeliver_max_ms < self.redeliver_initial_ms {
             return bad("redeliver_max_ms", "it is less than redeliver_initial_ms, or both are 0", "Raise it");
         }
-        if self.publish_timeout_ms <= self.linger_ms {
-            return bad("publish_timeout_ms", "it is not greater than linger_ms", "Raise it");
+        if self.publish_timeout_ms <= self.linger_ms.max(self.gather_ms) {
+            return bad("publish_timeout_ms", "it is not greater than linger_ms and gather_ms", "Raise it");
+        }
+        if self.gather_ms > 2_000 {
+            return bad(
+                "gather_ms",
+                "desks would take turns for lost before they are acknowledged",
+                "Write 2000 or less",
+            );
+        }
+        if self.commit_every_ms > 5_000 {
+            return bad("commit_every_ms", "after a crash too much would come again", "Write 5000 or less");
         }
         if self.max_poll_interval_ms < self.session_timeout_ms {
             return bad("max_poll_interval_ms", "it is less than session_timeout_ms", "Raise it");

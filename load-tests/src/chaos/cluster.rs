@@ -357,6 +357,8 @@ impl Cluster {
         let mut settings = toml::Table::new();
         set(&mut settings, "journal", "command_ttl_ms", ttl);
         set(&mut settings, "journal", "acknowledge_within_ms", 3000);
+        // A hundred executors that ask their journals fifty times a second would be most of the machine's work.
+        set(&mut settings, "execution", "next_ms", 100);
         sim::Config {
             name: name.to_owned(),
             directory: self.directory.clone(),

@@ -203,7 +203,10 @@ pub async fn start(
     clock: &Arc<dyn Clock>,
 ) -> Result<Vec<Journal>, Problem> {
     if config.kind == DeskKind::Wire {
-        return wire::start(config, connection, supervisor, clock).map(|()| Vec::new());
+        let settings = stream_settings(config)?;
+        let others = (1..wire::CONNECTIONS).map(|_| connect(config, &settings));
+        let connections = std::iter::once(Ok(connection.clone())).chain(others).collect::<Result<Vec<_>, _>>()?;
+        return wire::start(config, &connections, supervisor, clock).map(|()| Vec::new());
     }
     let layers = config.layers()?;
     let (journal, execution): (journal::Settings, execution::Settings) =
@@ -279,15 +282,22 @@ struct Silent;
 
 impl execution::ports::Observer for Silent {}
 
+fn stream_settings(config: &Config) -> Result<stream::Settings, Problem> {
+    let settings: stream::Settings = config.layers()?.section("stream")?;
+    settings.check().map(|()| settings)
+}
+
+fn connect(config: &Config, settings: &stream::Settings) -> Result<Connection, Problem> {
+    Connection::open(settings)
+        .map_err(|error| Problem::new(error.to_string(), &config.brokers, "Check the brokers' addresses"))
+}
+
 /// Runs a process of desks until `supervisor` is asked to stop.
 ///
 /// # Errors
 /// It does not start, or a part of it died.
 pub async fn run(config: &Config, clock: Arc<dyn Clock>, mut supervisor: Supervisor) -> Result<(), Problem> {
-    let settings: stream::Settings = config.layers()?.section("stream")?;
-    settings.check()?;
-    let connection = Connection::open(&settings)
-        .map_err(|error| Problem::new(error.to_string(), &config.brokers, "Check the brokers' addresses"))?;
+    let connection = connect(config, &stream_settings(config)?)?;
     let journals = start(config, &connection, &mut supervisor, &clock).await?;
     let ended = supervisor.run(Duration::from_secs(5)).await;
     for journal in journals {

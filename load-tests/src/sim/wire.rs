@@ -35,6 +35,9 @@ use crate::plan;
 
 /// Where the times of turns are written at the end, one file a process, in the run's directory.
 pub const STAGES_DIRECTORY: &str = "stages";
+/// Connections that the desks of a process publish over. A broker takes the requests of a connection one after the
+/// other, and every real desk has its own.
+pub(super) const CONNECTIONS: usize = 8;
 /// What is not acknowledged within this is published again; a turn that nobody answers within [`GIVE_UP`] makes room.
 const AGAIN_US: i64 = 10_000_000;
 /// After this long without a reply the next turn of the conversation is published.
@@ -100,22 +103,23 @@ type Sending = Pin<Box<dyn Future<Output = (TurnId, bool, bool)> + Send>>;
 struct Desks {
     journal: JournalId,
     codec: Codec,
-    producer: Producer,
+    producers: Vec<Producer>,
     clock: Arc<dyn Clock>,
     state: Arc<Mutex<State>>,
     out: mpsc::UnboundedSender<Out>,
 }
 
-/// Starts the desks of `config` over `connection` under `supervisor`.
+/// Starts the desks of `config` over `connections` (each desk publishes over one of them) under `supervisor`.
 ///
 /// # Errors
 /// Their files cannot be written.
 pub(super) fn start(
     config: &Config,
-    connection: &Connection,
+    connections: &[Connection],
     supervisor: &mut Supervisor,
     clock: &Arc<dyn Clock>,
 ) -> Result<(), Problem> {
+    let Some(connection) = connections.first() else { return Ok(()) };
     let mut files = HashMap::new();
     for directory in [facts::APPS_DIRECTORY, super::READY_DIRECTORY, STAGES_DIRECTORY] {
         let path = config.directory.join(directory);
@@ -130,7 +134,7 @@ pub(super) fn start(
     let desks = Desks {
         journal: JournalId::draw(),
         codec: connection.codec(),
-        producer: connection.producer(),
+        producers: connections.iter().map(Connection::producer).collect(),
         clock: clock.clone(),
         state: Arc::new(Mutex::new(State { files, talks: HashMap::new(), turns: HashMap::new() })),
         out,
@@ -250,8 +254,9 @@ impl Desks {
             Out::Turn(id) => (*id, false),
             Out::Outcome(id) => (*id, true),
         };
-        let record = self.record(id, outcome)?;
-        let producer = self.producer.clone();
+        let (record, desk) = self.record(id, outcome)?;
+        // A conversation is one desk's, so that its records keep their order.
+        let producer = self.producers.get(desk % self.producers.len().max(1))?.clone();
         let mut sending: Sending = Box::pin(async move { (id, outcome, producer.publish(record).await.is_ok()) });
         // The first poll puts it into the producer's queue: what is sent first is queued first.
         match (&mut sending).now_or_never() {
@@ -260,17 +265,21 @@ impl Desks {
         }
     }
 
-    fn record(&self, id: TurnId, outcome: bool) -> Option<WireRecord> {
+    /// The record, and a number that is its desk's.
+    fn record(&self, id: TurnId, outcome: bool) -> Option<(WireRecord, usize)> {
         let state = self.state();
         let turn = state.turns.get(&id)?;
         let first = turn.messages.first()?;
         let desktop = DesktopId::try_from(first.desktop.clone()).ok()?;
+        let desk = first.desktop.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         let time = self.clock.now();
         let envelope = Envelope { source: Source::Desktop(desktop.clone()), time, traceparent: None };
-        if outcome {
-            return self.codec.encode_outcome(turn.outcome.as_ref()?, &envelope).ok();
-        }
-        self.codec.encode_messages(&detected(turn, self.journal, desktop, time), &envelope).ok()
+        let record = if outcome {
+            self.codec.encode_outcome(turn.outcome.as_ref()?, &envelope).ok()?
+        } else {
+            self.codec.encode_messages(&detected(turn, self.journal, desktop, time), &envelope).ok()?
+        };
+        Some((record, desk))
     }
 
     fn sent(&self, id: TurnId, outcome: bool, taken: bool) {

@@ -88,13 +88,17 @@ kafka_format() {
 
 kafka_launch() {
   local where heap
+  local -a jvm
   where=$(place "$1")
+  # A broker that lives for minutes would spend more on the second compiler (half a core of a quiet machine) than that
+  # one ever gives back. KAFKA_JVM takes other options.
+  read -ra jvm <<<"${KAFKA_JVM:--XX:+UseSerialGC -XX:TieredStopAtLevel=1}"
   heap=512m
   [ "$(names_of kafka | wc -l)" -eq 1 ] || heap=384m
   [ ! -f "$where/server.log" ] || mv "$where/server.log" "$where/server.log.1"
   kafka_format "$where" || explain "$1" || return 1
   detach "$1" "$where/server.properties" "$where/server.log" \
-    java -Xmx"${KAFKA_HEAP:-$heap}" -Dlog4j2.configurationFile="$where/log4j2.properties" \
+    java -Xmx"${KAFKA_HEAP:-$heap}" "${jvm[@]}" -Dlog4j2.configurationFile="$where/log4j2.properties" \
     -cp "$KAFKA_HOME/libs/*" kafka.Kafka "$where/server.properties"
 }
 
