@@ -107,7 +107,7 @@ async fn every_message_of_a_plan_is_answered_once_in_the_application() {
     }
     stop.cancel();
     supervisor.run(Duration::from_secs(10)).await.unwrap();
-    running.finish().await;
+    running.finish(worker::DRAIN_AT_THE_DESK).await;
     let shown = lines(directory.path());
     assert_eq!(shown.iter().filter(|line| line.side == Side::Peer).count(), 20);
     assert!(answers(directory.path()).values().all(|count| *count == 1), "{:?}", answers(directory.path()));
@@ -198,7 +198,7 @@ async fn desks_that_are_killed_while_they_type_go_on_and_send_nothing_twice() {
     drop(child);
     stop.cancel();
     supervisor.run(Duration::from_secs(10)).await.unwrap();
-    running.finish().await;
+    running.finish(worker::DRAIN_AT_THE_DESK).await;
     autoreply_load_tests::load::servers::Topics::new(&brokers, &prefix).remove().await.unwrap();
 
     assert_eq!(lines(directory.path()).iter().filter(|line| line.side == Side::Peer).count(), 20);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use super::wiring::Outbound;
 #[cfg(feature = "worker")]
@@ -33,6 +34,7 @@ pub struct Parts {
     role: &'static str,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
+    stop: CancellationToken,
     /// The worker, where the role has one.
     #[cfg(feature = "worker")]
     pub worker: Option<worker::Running>,
@@ -44,12 +46,13 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// A role's API with nothing behind it yet.
-    pub fn new(role: &'static str, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+    /// A role's API with nothing behind it yet; it is not ready once `stop` is cancelled.
+    pub fn new(role: &'static str, metrics: Arc<Metrics>, clock: Arc<dyn Clock>, stop: CancellationToken) -> Self {
         Self {
             role,
             metrics,
             clock,
+            stop,
             #[cfg(feature = "worker")]
             worker: None,
             #[cfg(feature = "desktop")]
@@ -311,6 +314,10 @@ impl Admin for Parts {
 
     async fn health(&self) -> Health {
         let mut parts = Vec::new();
+        if self.stop.is_cancelled() {
+            let detail = "it was asked to stop and finishes what it has in hand".to_owned();
+            parts.push(Part { name: "stop".to_owned(), ready: false, detail });
+        }
         #[cfg(feature = "worker")]
         if let Some(running) = &self.worker {
             let counts = running.ledger.counts().await;
@@ -318,6 +325,9 @@ impl Admin for Parts {
                 .as_ref()
                 .map_or_else(ToString::to_string, |counts| format!("{} commands wait", counts.unpublished));
             parts.push(Part { name: "ledger".to_owned(), ready: counts.is_ok(), detail });
+            let joined = *running.joined.borrow();
+            let detail = if joined { "a member of its group" } else { "waits for its group to let it in" };
+            parts.push(Part { name: "stream".to_owned(), ready: joined, detail: detail.to_owned() });
         }
         #[cfg(feature = "desktop")]
         if let Some(journal) = &self.journal {

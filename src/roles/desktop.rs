@@ -219,7 +219,5 @@ pub async fn run(context: &Context, capture_only: bool) -> Result<(), Problem> {
     parts.journal = Some(journal.clone());
     parts.outbound = Some(process.outbound(&connection, Source::Control(context.user())));
     process.serve(context, parts).await?;
-    let ended = process.run().await;
-    journal.close().await;
-    ended
+    process.run(journal.close()).await
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::wiring::{Outbound, open_stream};
@@ -20,6 +21,9 @@ use crate::telemetry::{self, Metrics};
 /// How long the parts of a role are given at a stop: a send in flight is followed to its end, half-typed text cleared.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long the servers are given at the very end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// A role's process.
 pub struct Process {
     /// Its tasks.
@@ -29,6 +33,46 @@ pub struct Process {
     /// Its clock.
     pub clock: Arc<dyn Clock>,
     stop: CancellationToken,
+    servers: Servers,
+}
+
+/// The servers of metrics, health and the admin API: they answer until the role's last work is done, so that it can be
+/// seen from outside that it is stopping, and how far it is.
+#[derive(Default)]
+struct Servers {
+    tasks: JoinSet<()>,
+    end: CancellationToken,
+}
+
+impl Servers {
+    /// Runs `serving`, which ends when the token that it was given does; `supervisor` hears of it if it ends before
+    /// anybody asked.
+    fn spawn<F>(&mut self, supervisor: &mut Supervisor, name: &'static str, serving: F)
+    where
+        F: Future<Output = std::io::Result<()>> + Send + 'static,
+    {
+        let (ended, early) = tokio::sync::oneshot::channel();
+        self.tasks.spawn(async move {
+            let _nobody_waits = ended.send(serving.await);
+        });
+        let stop = supervisor.stop_token();
+        supervisor.spawn(name, async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Ok(()),
+                served = early => served.unwrap_or(Ok(())),
+            }
+        });
+    }
+
+    /// Lets answers under way go out, and ends.
+    async fn finish(mut self) {
+        self.end.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_ANSWERS, all).await.is_err() {
+            tracing::debug!("somebody still held a connection for metrics, health or the admin API");
+        }
+    }
 }
 
 impl Process {
@@ -57,7 +101,7 @@ impl Process {
         });
         tracing::info!(role, version = env!("CARGO_PKG_VERSION"), "starting");
         let metrics = Arc::new(Metrics::new().with_process());
-        Ok(Self { supervisor, metrics, clock: Arc::new(SystemClock), stop })
+        Ok(Self { supervisor, metrics, clock: Arc::new(SystemClock), stop, servers: Servers::default() })
     }
 
     /// The stream of the settings. What differs of its topics is said in the log.
@@ -100,7 +144,7 @@ impl Process {
 
     /// The parts that every role has, for its admin API.
     pub fn admin_parts(&self, role: &'static str) -> admin::Parts {
-        admin::Parts::new(role, self.metrics.clone(), self.clock.clone())
+        admin::Parts::new(role, self.metrics.clone(), self.clock.clone(), self.stop.clone())
     }
 
     /// Puts the admin API on its socket, and metrics and health on TCP where the settings say so. From here on the
@@ -114,10 +158,9 @@ impl Process {
         let admin: Arc<dyn crate::control::Admin> = Arc::new(parts);
         let socket = server::Socket::bind(&path).await?;
         tracing::info!(socket = %path.display(), "the command line reaches this process here");
-        let stop = self.supervisor.stop_token();
-        let (on_socket, left) = (admin.clone(), path.clone());
-        self.supervisor.spawn("the control socket", async move {
-            let served = server::serve_socket(socket, on_socket, stop).await;
+        let (on_socket, left, end) = (admin.clone(), path.clone(), self.servers.end.clone());
+        self.servers.spawn(&mut self.supervisor, "the control socket", async move {
+            let served = server::serve_socket(socket, on_socket, end).await;
             let _gone = std::fs::remove_file(left);
             served
         });
@@ -136,19 +179,22 @@ impl Process {
                     "Choose a free address",
                 )
             })?;
-            let stop = self.supervisor.stop_token();
-            self.supervisor.spawn("metrics and health", server::serve_tcp(listener, admin, stop));
+            let serving = server::serve_tcp(listener, admin, self.servers.end.clone());
+            self.servers.spawn(&mut self.supervisor, "metrics and health", serving);
         }
         Ok(())
     }
 
-    /// Runs until it is asked to stop, or until a part dies.
+    /// Runs until it is asked to stop, or until a part dies; then does the role's `last` work, and stops answering.
     ///
     /// # Errors
     /// The part that died.
-    pub async fn run(self) -> Result<(), Problem> {
+    pub async fn run(self, last: impl Future<Output = ()>) -> Result<(), Problem> {
         let ended = self.supervisor.run(GRACE).await;
         self.stop.cancel();
+        last.await;
+        self.servers.finish().await;
+        tracing::info!("stopped");
         ended.map_err(|died| {
             Problem::new(died.to_string(), "autoreply", "See the log above; `autoreply doctor` says what is missing")
         })

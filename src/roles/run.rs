@@ -19,8 +19,9 @@ pub async fn run(context: &Context) -> Result<(), Problem> {
     parts.journal = Some(journal.clone());
     parts.outbound = Some(process.outbound(&connection, Source::Control(context.user())));
     process.serve(context, parts).await?;
-    let ended = process.run().await;
-    running.finish().await;
-    journal.close().await;
-    ended
+    let last = async move {
+        running.finish(worker::DRAIN_AT_THE_DESK).await;
+        journal.close().await;
+    };
+    process.run(last).await
 }

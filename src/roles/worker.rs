@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::wiring::{Inbound, Outbound, stream_problem};
@@ -19,15 +20,15 @@ use crate::error::{Class, Classified as _, Problem};
 use crate::generation;
 use crate::generation::observer::Observer;
 use crate::ledger::{self, PostgresLedger, SqliteLedger};
-use crate::lifecycle::Supervisor;
+use crate::lifecycle::{Supervisor, stop_signal};
 use crate::limits;
 use crate::saga::{self, Ledger, LedgerError, Ports, Worker};
 use crate::settings::SecretReference;
 use crate::stream::{self, Batch, Connection, NotDone};
 use crate::telemetry::Metrics;
 
-/// How long replies in the making are given at a stop; what is left over is taken over by another worker.
-const DRAIN: Duration = Duration::from_secs(3);
+/// How long replies in the making are given where a person waits for the program's end.
+pub const DRAIN_AT_THE_DESK: Duration = Duration::from_secs(3);
 
 /// The worker's parts, for those who look at it and for its end.
 #[derive(Clone)]
@@ -38,12 +39,28 @@ pub struct Running {
     pub ledger: Arc<dyn Ledger>,
     /// How long a desk answers for an account after a hello.
     pub account_hold: Duration,
+    /// How long after it was taken up a turn has its reply, or never will.
+    pub reply_deadline: Duration,
+    /// Whether the group of the workers has let this one in.
+    pub joined: watch::Receiver<bool>,
 }
 
 impl Running {
-    /// Lets what is in the making end, then closes the ledger.
-    pub async fn finish(self) {
-        self.worker.drain(DRAIN).await;
+    /// Lets what is in the making end for as long as `grace`, or until the stop is asked for again; the rest is given
+    /// back for another worker to take over. Then closes the ledger.
+    pub async fn finish(self, grace: Duration) {
+        let turns = self.worker.in_flight();
+        if turns > 0 {
+            tracing::info!(turns, grace_ms = grace.as_millis(), "finishing what is in the making");
+        }
+        tokio::select! {
+            biased;
+            () = self.worker.drain(grace) => {}
+            asked = stop_signal() => {
+                tracing::info!(again = asked.is_ok(), "what is in the making is left to another worker");
+                self.worker.drain(Duration::ZERO).await;
+            }
+        }
         self.ledger.close().await;
     }
 }
@@ -144,20 +161,14 @@ pub async fn start(
         clock: clock.clone(),
     };
     let hold = saga_settings.account_hold();
+    let reply_deadline = Duration::from_millis(saga_settings.reply_deadline_ms);
     let worker = Worker::new(name, ports, saga_settings);
 
     let consumer = connection
         .consumer(&stream_settings.worker_group, &[topic::MESSAGES, topic::OUTCOMES, topic::DESKTOPS])
         .map_err(|error| stream_problem(&error))?;
-    let (mut lag, behind, watch) = (consumer.lag(), metrics.clone(), clock.clone());
-    let stop = supervisor.stop_token();
-    supervisor.spawn("the consumer's lag", async move {
-        while stop.run_until_cancelled(lag.changed()).await.is_some_and(|told| told.is_ok()) {
-            super::observed::lag(&behind, &lag.borrow_and_update(), watch.now());
-        }
-        stop.cancelled().await;
-        Ok::<(), std::convert::Infallible>(())
-    });
+    let joined = consumer.joined();
+    tell_lag(consumer.lag(), metrics, clock, supervisor);
     let (stop, inbound) = (supervisor.stop_token(), Arc::new(Inbound::new(connection, metrics.clone())));
     let consuming = worker.clone();
     supervisor.spawn("the worker's consumer", async move {
@@ -177,7 +188,24 @@ pub async fn start(
     let figures = super::observed::LedgerFigures::new(ledger.clone(), hold, quota, metrics.clone());
     supervisor
         .spawn("the worker's figures", tell_figures(figures, worker.clone(), metrics.clone(), supervisor.stop_token()));
-    Ok(Running { worker, ledger, account_hold: hold })
+    Ok(Running { worker, ledger, account_hold: hold, reply_deadline, joined })
+}
+
+/// Puts how far the consumer is behind into the metrics, whenever it is told.
+fn tell_lag(
+    mut lag: watch::Receiver<stream::Lag>,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+    supervisor: &mut Supervisor,
+) {
+    let (metrics, clock, stop) = (metrics.clone(), clock.clone(), supervisor.stop_token());
+    supervisor.spawn("the consumer's lag", async move {
+        while stop.run_until_cancelled(lag.changed()).await.is_some_and(|told| told.is_ok()) {
+            super::observed::lag(&metrics, &lag.borrow_and_update(), clock.now());
+        }
+        stop.cancelled().await;
+        Ok::<(), std::convert::Infallible>(())
+    });
 }
 
 /// Keeps the gauges true of what the ledger and this worker hold.
@@ -318,7 +346,6 @@ pub async fn run(context: &Context) -> Result<(), Problem> {
     parts.worker = Some(running.clone());
     parts.outbound = Some(process.outbound(&connection, Source::Control(context.user())));
     process.serve(context, parts).await?;
-    let ended = process.run().await;
-    running.finish().await;
-    ended
+    let grace = running.reply_deadline;
+    process.run(running.finish(grace)).await
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::StreamError;
@@ -30,6 +31,7 @@ pub(super) struct Watch {
     ended: Mutex<HashSet<i32>>,
     paused: AtomicBool,
     rebalances: AtomicU64,
+    joined: watch::Sender<bool>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -37,14 +39,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Watch {
-    fn new(names: Names) -> Self {
+    pub(super) fn new(names: Names) -> Self {
         Self {
             names,
             assignment: Mutex::default(),
             ended: Mutex::default(),
             paused: AtomicBool::new(false),
             rebalances: AtomicU64::new(0),
+            joined: watch::Sender::new(false),
         }
+    }
+
+    /// Tells `joined` when the group has let this member in, whether with partitions or without.
+    pub(super) fn telling(mut self, joined: watch::Sender<bool>) -> Self {
+        self.joined = joined;
+        self
     }
 
     pub(super) fn names(&self) -> &Names {
@@ -101,6 +110,7 @@ impl ConsumerContext for Watch {
                 self.rebalances.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(partitions = list.count(), "the group assigned partitions");
                 self.assignment().assign(self.places(list));
+                self.joined.send_replace(true);
             }
             Rebalance::Revoke(list) => {
                 tracing::info!(partitions = list.count(), "the group took partitions away");
@@ -163,9 +173,12 @@ impl Opened {
 
 /// A client with this configuration.
 pub(super) fn create(config: &ClientConfig, names: &Names, what: &str) -> Result<Client, StreamError> {
-    config
-        .create_with_context(Watch::new(names.clone()))
-        .map_err(|error: KafkaError| StreamError::new(what, error, Class::Permanent))
+    create_with(config, Watch::new(names.clone()), what)
+}
+
+/// The same, kept up with by this one.
+pub(super) fn create_with(config: &ClientConfig, watch: Watch, what: &str) -> Result<Client, StreamError> {
+    config.create_with_context(watch).map_err(|error: KafkaError| StreamError::new(what, error, Class::Permanent))
 }
 
 /// How many partitions `topic` (by its logical name) has. Blocks.

@@ -193,12 +193,21 @@ impl Connection {
         if !settings.client.contains_key("partition.assignment.strategy") {
             config.set("partition.assignment.strategy", "cooperative-sticky");
         }
+        if !settings.client.contains_key(HEARTBEAT) {
+            let heartbeat_ms = (settings.session_timeout_ms / 3).clamp(1, HEARTBEAT_MS);
+            config.set(HEARTBEAT, heartbeat_ms.to_string());
+        }
         config
     }
 }
 
+/// How often a member asks whether the group is being divided anew.
+const HEARTBEAT: &str = "heartbeat.interval.ms";
+/// The others hear of a member that comes or goes with their next heartbeat; until then nobody reads its partitions.
+/// librdkafka's 3 s would be most of what a turn waits for in a rolling restart.
+const HEARTBEAT_MS: u64 = 1_000;
 /// Properties of the client that only consumers have.
-const CONSUMING: [&str; 3] = ["partition.assignment.strategy", "session.timeout.ms", "max.poll.interval.ms"];
+const CONSUMING: [&str; 4] = ["partition.assignment.strategy", "session.timeout.ms", "max.poll.interval.ms", HEARTBEAT];
 
 fn base_config(settings: &Settings, address: &str) -> ClientConfig {
     let mut config = ClientConfig::new();

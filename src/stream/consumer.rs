@@ -8,7 +8,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Opened, create, off_thread, partitions, refuse};
+use super::client::{Opened, Watch, create_with, off_thread, partitions, refuse};
 use super::connection::Connection;
 use super::embedded::Positions;
 use super::pump::{Commit, Pump};
@@ -22,6 +22,7 @@ pub struct Consumer {
     topics: Vec<String>,
     positions: Option<Positions>,
     lag: watch::Sender<Lag>,
+    joined: watch::Sender<bool>,
 }
 
 impl Consumer {
@@ -31,12 +32,17 @@ impl Consumer {
         topics: Vec<String>,
         positions: Option<Positions>,
     ) -> Self {
-        Self { connection, group, topics, positions, lag: watch::Sender::default() }
+        Self { connection, group, topics, positions, lag: watch::Sender::default(), joined: watch::Sender::default() }
     }
 
     /// How far it is behind, told anew at every survey (`[stream] survey_every_ms`).
     pub fn lag(&self) -> watch::Receiver<Lag> {
         self.lag.subscribe()
+    }
+
+    /// Whether the group has let this member in: from then on it gets its share of the records.
+    pub fn joined(&self) -> watch::Receiver<bool> {
+        self.joined.subscribe()
     }
 
     /// Hands batches to `handle` until `stop` is cancelled. Offsets are committed only when it returns `Ok`; on
@@ -50,11 +56,11 @@ impl Consumer {
         H: FnMut(Batch) -> F,
         F: Future<Output = Result<(), NotDone>>,
     {
-        let Self { connection, group, topics, positions, lag } = self;
+        let Self { connection, group, topics, positions, lag, joined } = self;
         let what = format!("consuming {} for the group {group}", topics.join(", "));
         let shared = Arc::new(positions);
         let (link, name, kept) = (connection.clone(), what.clone(), Arc::clone(&shared));
-        let open = move || open(&link, &group, &topics, kept.as_ref().as_ref(), &name);
+        let open = move || open(&link, &group, &topics, kept.as_ref().as_ref(), &joined, &name);
         let Some(opened) = off_thread(&connection, &stop, &what, open).await? else { return Ok(()) };
         let commit = match Arc::into_inner(shared).flatten() {
             Some(positions) => Commit::Memory(positions),
@@ -70,6 +76,7 @@ fn open(
     group: &str,
     topics: &[String],
     kept: Option<&Positions>,
+    joined: &watch::Sender<bool>,
     what: &str,
 ) -> Result<Opened, StreamError> {
     let names = connection.names();
@@ -78,7 +85,7 @@ fn open(
     if kept.is_none() && !instance.is_empty() {
         config.set("group.instance.id", instance);
     }
-    let consumer = create(&config, names, what)?;
+    let consumer = create_with(&config, Watch::new(names.clone()).telling(joined.clone()), what)?;
     let mut list = TopicPartitionList::new();
     for topic in topics {
         // Also asked where the group hands partitions out: a topic that is missing would be waited for in silence.
@@ -90,7 +97,9 @@ fn open(
         }
     }
     if kept.is_some() {
-        return Opened::assign(consumer, &list, what);
+        let opened = Opened::assign(consumer, &list, what)?;
+        joined.send_replace(true);
+        return Ok(opened);
     }
     let physical: Vec<String> = topics.iter().map(|topic| names.physical(topic)).collect();
     let physical: Vec<&str> = physical.iter().map(String::as_str).collect();

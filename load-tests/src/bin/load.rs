@@ -14,7 +14,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "load", version, max_term_width = 100)]
 struct Arguments {
-    /// platform, mail, peak, concurrent, saturate, or a file.
+    /// platform, mail, peak, concurrent, saturate, rolling, or a file.
     scenario: String,
     /// The short form, for tests.
     #[arg(long)]

@@ -12,6 +12,7 @@ pub mod run;
 pub mod sampler;
 pub mod scenario;
 pub mod servers;
+pub mod workers;
 
 pub use run::{Options, run};
 pub use scenario::Scenario;

@@ -8,6 +8,7 @@ use autoreply::clock::{Clock as _, SystemClock, to_millis};
 use autoreply::contract::wire::topic;
 use autoreply::error::Problem;
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::processes::Process;
@@ -15,16 +16,17 @@ use super::progress::Progress;
 use super::sampler::{Sample, Sampler, peak_mb};
 use super::scenario::Scenario;
 use super::servers::{Database, Lag, Servers, Topics};
+use super::workers::Workers;
 use crate::checker::load::{Places, load};
 use crate::checker::{Allowed, judge};
 use crate::facts;
 use crate::model::{Script, StubProcess};
-use crate::report::{Conditions, Material, Report};
+use crate::report::{Conditions, Material, Report, Restart};
 use crate::sim;
 
 /// How often processes are measured.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-/// How long desks and workers may take to be ready.
+/// How long desks may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 /// Time between the plan's being written and its first message.
 const LEAD_MS: i64 = 1_000;
@@ -57,7 +59,7 @@ pub struct Programs {
     pub stub: PathBuf,
 }
 
-fn io(place: &Path) -> impl Fn(std::io::Error) -> Problem {
+pub(super) fn io(place: &Path) -> impl Fn(std::io::Error) -> Problem {
     let place = place.display().to_string();
     move |error| {
         Problem::new(format!("it cannot be read or written ({error})"), place.clone(), "Free room, check permissions")
@@ -152,31 +154,13 @@ fn journals(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// Where a run's records, rows and questions go.
-struct Place {
-    prefix: String,
-    database: String,
-    model: String,
-}
-
-/// The settings of a load run's workers: nothing limits them but themselves.
-fn worker_settings(scenario: &Scenario, servers: &Servers, place: &Place, number: u32) -> Result<String, Problem> {
-    let text = format!(
-        "[stream]\nbrokers = \"{kafka}\"\ntopic_prefix = \"{prefix}\"\nworker_group = \"{prefix}\"\nlinger_ms = 0\n\
-         [ledger]\nurl = \"{url}\"\ndaily_quota = 100000000\n\
-         [limits]\nreplies_per_minute = 100000\nburst = 10000\nredis_url = \"{redis}\"\nredis_prefix = \"{prefix}\"\n\
-         [generation]\nchain = [\"stub\"]\n[generation.providers.stub]\nkind = \"chat_completions\"\n\
-         base_url = \"http://{model}/v1\"\nmodel = \"stub\"\n\
-         [control]\nsocket = \"worker-{number}.sock\"\n[telemetry]\nlog_filter = \"warn\"\n",
-        kafka = servers.kafka,
-        prefix = place.prefix,
-        url = place.database,
-        redis = servers.redis,
-        model = place.model,
-    );
-    let unfit = |error: toml::de::Error| Problem::new(error.message().to_owned(), "the workers' settings", "Mend it");
-    let mut settings: toml::Table = text.parse().map_err(unfit)?;
-    sim::merge(&mut settings, scenario.worker.clone());
-    Ok(settings.to_string())
+pub struct Place {
+    /// What topics, keys and the group begin with.
+    pub prefix: String,
+    /// The ledger's URL.
+    pub database: String,
+    /// The model stub's address.
+    pub model: String,
 }
 
 /// Everything that runs.
@@ -184,12 +168,13 @@ struct Running<'a> {
     scenario: &'a Scenario,
     options: &'a Options,
     stub: &'a StubProcess,
-    workers: Vec<Process>,
+    workers: Workers,
     desks: Vec<Process>,
     sampler: Sampler,
     lag: Lag,
     progress: Progress,
     samples: Vec<Sample>,
+    restarts: Vec<Restart>,
 }
 
 impl<'a> Running<'a> {
@@ -206,17 +191,7 @@ impl<'a> Running<'a> {
         servers.processes().iter().for_each(|(name, pid)| sampler.watch(name, *pid));
         sampler.watch("model stub", stub.pid());
         sampler.watch_self("this generator");
-        let mut workers = Vec::new();
-        for number in 1..=scenario.workers {
-            let file = directory.join(format!("worker-{number}.toml"));
-            std::fs::write(&file, worker_settings(scenario, servers, place, number)?).map_err(io(&file))?;
-            if number == 1 {
-                self::command(&options.programs.autoreply, directory, &file, &["topics", "apply", "--yes"])?;
-                self::command(&options.programs.autoreply, directory, &file, &["migrate"])?;
-            }
-            let command = program(&options.programs.autoreply, directory, &file, &["worker"]);
-            workers.push(Process::start(&format!("worker-{number}"), command, directory)?);
-        }
+        let workers = Workers::start(scenario, &options.programs.autoreply, directory, servers, place)?;
         let mut desks = Vec::new();
         for config in desk_configs(scenario, directory, servers, place) {
             let file = directory.join(format!("{}.toml", config.name));
@@ -227,13 +202,13 @@ impl<'a> Running<'a> {
             command.arg("--config").arg(&file);
             desks.push(Process::start(&config.name, command, directory)?);
         }
-        for process in workers.iter().chain(&desks) {
-            sampler.watch(&process.name, process.pid());
-        }
+        workers.processes().for_each(|(name, pid)| sampler.watch(name, pid));
+        desks.iter().for_each(|process| sampler.watch(&process.name, process.pid()));
         let read = [topic::MESSAGES, topic::OUTCOMES].map(|topic| topics.physical(topic));
         let lag = Lag::new(&servers.kafka, &place.prefix, read.to_vec())?;
         let progress = Progress::new(directory);
-        Ok(Self { scenario, options, stub, workers, desks, sampler, lag, progress, samples: Vec::new() })
+        let (samples, restarts) = (Vec::new(), Vec::new());
+        Ok(Self { scenario, options, stub, workers, desks, sampler, lag, progress, samples, restarts })
     }
 
     /// Waits until all is ready, lets the plan run, waits until all is quiet, ends all, and counts.
@@ -245,14 +220,13 @@ impl<'a> Running<'a> {
         let directory = self.options.directory.clone();
         write_plan(&directory, &plan).map_err(io(&directory))?;
         let times: Vec<i64> = plan.iter().map(|planned| planned.at_ms).collect();
-        self.watch(&times).await?;
+        self.watch(&times, start_ms).await?;
         let peaks: Vec<_> =
-            self.workers.iter().filter_map(|worker| Some((worker.name.clone(), peak_mb(worker.pid())?))).collect();
+            self.workers.processes().filter_map(|(name, pid)| Some((name.to_owned(), peak_mb(pid)?))).collect();
         let asked = self.stub.counts().await.map_err(io(&self.options.programs.stub))?;
-        for processes in [&mut self.desks, &mut self.workers] {
-            processes.iter().for_each(Process::ask_to_stop);
-            processes.iter_mut().for_each(|process| process.wait(Duration::from_secs(15)));
-        }
+        self.desks.iter().for_each(Process::ask_to_stop);
+        self.desks.iter_mut().for_each(|process| process.wait(Duration::from_secs(15)));
+        self.workers.stop();
         let file = directory.join(SAMPLES_FILE);
         let mut out = std::fs::File::create(&file).map_err(io(&file))?;
         self.samples.iter().try_for_each(|sample| facts::append(&mut out, sample)).map_err(io(&file))?;
@@ -260,18 +234,19 @@ impl<'a> Running<'a> {
         (material.samples, material.peaks) = (self.samples, peaks);
         material.in_flight_max = asked.values().map(|counts| counts.most_in_flight).max().unwrap_or(0);
         material.model_calls = asked.values().map(|counts| counts.attempts).sum();
+        (material.restarts, material.reply_deadline_ms) = (self.restarts, self.workers.reply_deadline_ms()?);
         Ok((Report::of(self.scenario, &material, conditions), material))
     }
 
     fn all_live(&mut self) -> Result<(), Problem> {
-        self.workers.iter_mut().chain(&mut self.desks).try_for_each(Process::must_live)
+        self.workers.must_live()?;
+        self.desks.iter_mut().try_for_each(Process::must_live)
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), Problem> {
         let began = Instant::now();
         let ready = self.options.directory.join(sim::READY_DIRECTORY);
         let missing = |desks: &[Process]| desks.iter().any(|desk| !ready.join(&desk.name).exists());
-        // A worker that has joined its group has committed nothing yet, but answers for every partition: lag is told.
         while missing(&self.desks) {
             self.all_live()?;
             if began.elapsed() > READY_WITHIN {
@@ -279,18 +254,21 @@ impl<'a> Running<'a> {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        // The group's first rebalance is no part of what is measured.
+        self.workers.wait_until_ready().await?;
+        // The group's first rebalances are no part of what is measured.
         tokio::time::sleep(Duration::from_secs(5)).await;
         self.all_live()
     }
 
     /// Takes samples until everything is answered, or nothing has been for the scenario's patience.
-    async fn watch(&mut self, times: &[i64]) -> Result<(), Problem> {
-        let bar = if self.options.bar { ProgressBar::new(times.len() as u64) } else { ProgressBar::hidden() };
-        if let Ok(style) = ProgressStyle::with_template("{msg:12} {bar:40} {pos}/{len} answered, {elapsed} {prefix}") {
-            bar.set_style(style);
+    async fn watch(&mut self, times: &[i64], start_ms: i64) -> Result<(), Problem> {
+        let bar = self.bar(times.len());
+        // The workers that are being restarted are in the hands of that task.
+        let (replaced, mut replacements) = tokio::sync::mpsc::unbounded_channel();
+        let mut rolling = JoinSet::new();
+        if let Some(restarts) = self.scenario.restarts {
+            rolling.spawn(std::mem::take(&mut self.workers).roll(restarts, start_ms, replaced));
         }
-        bar.set_message(self.scenario.name.clone());
         let end_ms = times.last().copied().unwrap_or(0);
         let patience_ms = self.scenario.patience_s as i64 * 1000;
         let (mut answered, mut moved_ms) = (0, end_ms);
@@ -299,6 +277,13 @@ impl<'a> Running<'a> {
         loop {
             next.tick().await;
             self.all_live()?;
+            while let Ok((name, pid)) = replacements.try_recv() {
+                self.sampler.watch(&name, pid);
+            }
+            if let Some(rolled) = rolling.try_join_next() {
+                let failed = |error: tokio::task::JoinError| Problem::new(error.to_string(), "the restarts", "A bug");
+                (self.workers, self.restarts) = rolled.map_err(failed)??;
+            }
             self.progress.read().map_err(io(&self.options.directory))?;
             let now_ms = to_millis(SystemClock.now());
             let planned = times.partition_point(|at_ms| *at_ms <= now_ms);
@@ -310,7 +295,7 @@ impl<'a> Running<'a> {
             if self.progress.answered() > answered {
                 (answered, moved_ms) = (self.progress.answered(), now_ms.max(end_ms));
             }
-            if now_ms > end_ms && (waiting <= 0 || now_ms - moved_ms > patience_ms) {
+            if now_ms > end_ms && rolling.is_empty() && (waiting <= 0 || now_ms - moved_ms > patience_ms) {
                 break;
             }
         }
@@ -318,6 +303,15 @@ impl<'a> Running<'a> {
         tokio::time::sleep(Duration::from_secs(3)).await;
         bar.finish();
         Ok(())
+    }
+
+    fn bar(&self, messages: usize) -> ProgressBar {
+        let bar = if self.options.bar { ProgressBar::new(messages as u64) } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{msg:12} {bar:40} {pos}/{len} answered, {elapsed} {prefix}") {
+            bar.set_style(style);
+        }
+        bar.set_message(self.scenario.name.clone());
+        bar
     }
 }
 
@@ -351,24 +345,4 @@ fn write_plan(directory: &Path, plan: &[facts::Planned]) -> std::io::Result<()> 
     let lines: Result<Vec<_>, _> = plan.iter().map(serde_json::to_string).collect();
     std::fs::write(&beside, lines?.join("\n") + "\n")?;
     std::fs::rename(beside, directory.join(facts::PLAN_FILE))
-}
-
-/// A command of the system under test, with a home and settings of its own.
-fn program(program: &Path, directory: &Path, settings: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    let home = directory.join("home");
-    let _there = std::fs::create_dir_all(&home);
-    command.arg("--config").arg(settings).args(arguments).current_dir(directory).env("HOME", &home);
-    command.env_remove("XDG_DATA_HOME").env_remove("XDG_CONFIG_HOME").env_remove("XDG_RUNTIME_DIR");
-    command
-}
-
-/// Runs a command of the system under test to its end.
-fn command(path: &Path, directory: &Path, settings: &Path, arguments: &[&str]) -> Result<(), Problem> {
-    let output = program(path, directory, settings, arguments).output().map_err(io(path))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(Problem::new(told, format!("autoreply {}", arguments.join(" ")), "See its message"))
 }

@@ -40,8 +40,9 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Watches a process and its children under this name.
+    /// Watches a process and its children under this name, instead of the one that had it before.
     pub fn watch(&mut self, name: &str, pid: u32) {
+        self.watched.retain(|(watched, _, _)| watched != name);
         self.watched.push((name.to_owned(), pid, true));
     }
 

@@ -9,12 +9,13 @@ use crate::plan::{Piece, Shape};
 use crate::sim::DeskKind;
 
 /// The scenarios that come with the program, by name.
-pub const BUILT_IN: [(&str, &str); 5] = [
+pub const BUILT_IN: [(&str, &str); 6] = [
     ("platform", include_str!("../../scenarios/platform.toml")),
     ("mail", include_str!("../../scenarios/mail.toml")),
     ("peak", include_str!("../../scenarios/peak.toml")),
     ("concurrent", include_str!("../../scenarios/concurrent.toml")),
     ("saturate", include_str!("../../scenarios/saturate.toml")),
+    ("rolling", include_str!("../../scenarios/rolling.toml")),
 ];
 
 /// What is to be reached; what is not given is only measured.
@@ -29,6 +30,30 @@ pub struct Goals {
     pub worker_mb: Option<f64>,
     /// So many replies are in flight at the same time.
     pub in_flight: Option<f64>,
+}
+
+/// The workers are restarted one after the other while the plan runs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restarts {
+    /// Seconds after the plan's beginning at which the first worker is asked to stop.
+    pub after_s: f64,
+    /// Seconds between a new worker's being ready and the next one's being asked.
+    pub pause_s: f64,
+    /// A worker must have ended by itself so many seconds after being asked; then it is killed, which is a fault.
+    pub end_within_s: f64,
+    /// A new worker must be ready so many seconds after its start.
+    pub ready_within_s: f64,
+    /// Each worker has a name of its own in the group, which its successor takes over (static membership).
+    #[serde(default)]
+    pub static_members: bool,
+}
+
+impl Restarts {
+    fn is_sound(&self) -> bool {
+        let times = [self.after_s, self.pause_s, self.end_within_s, self.ready_within_s];
+        times.iter().all(|time| (0.0..=3600.0).contains(time)) && self.end_within_s > 0.0 && self.ready_within_s > 0.0
+    }
 }
 
 /// The short form of a scenario, for tests.
@@ -67,6 +92,9 @@ pub struct Scenario {
     /// What is to be reached.
     #[serde(default)]
     pub goals: Goals,
+    /// The workers are restarted one after the other.
+    #[serde(default)]
+    pub restarts: Option<Restarts>,
     /// Who writes when.
     pub plan: Shape,
     /// The short form.
@@ -106,6 +134,11 @@ impl Scenario {
                 "workers and desk_processes are 1 or more, and not more processes than desks".to_owned(),
             ));
         }
+        if scenario.restarts.is_some_and(|restarts| !restarts.is_sound()) {
+            return Err(unfit(
+                "restarts: the times are seconds up to 3600, and what is waited for is not 0".to_owned(),
+            ));
+        }
         Ok(scenario)
     }
 
@@ -115,6 +148,10 @@ impl Scenario {
         let short = |p: &Piece| Piece { seconds: p.seconds * time, from: p.from * rate, to: p.to * rate };
         self.plan.pieces = self.plan.pieces.iter().map(short).collect();
         self.patience_s = self.patience_s.min(20);
+        // Restarts take as long as they take, in a short plan too: what is shortened is the time between them.
+        if let Some(restarts) = &mut self.restarts {
+            (restarts.after_s, restarts.pause_s) = (restarts.after_s.min(2.0), restarts.pause_s.min(0.5));
+        }
         self
     }
 }
@@ -134,13 +171,14 @@ mod tests {
         let most = |scenario: &Scenario| {
             scenario.plan.pieces.iter().flat_map(|piece| [piece.from, piece.to]).fold(0.0, f64::max)
         };
-        let [platform, mail, peak, concurrent, saturate] = all.try_into().unwrap();
+        let [platform, mail, peak, concurrent, saturate, rolling] = all.try_into().unwrap();
         assert_eq!((most(&platform), most(&mail), most(&peak)), (25.0, 100.0, 1000.0));
         assert_eq!(peak.plan.seconds(), 120.0);
         // Little's law: in flight = arrivals a second times seconds in the model.
         let flight = most(&concurrent) * concurrent.model_ms as f64 / 1e3;
         assert!((5000.0..5500.0).contains(&flight), "{flight}");
         assert!(saturate.find_knee && saturate.plan.pieces.windows(2).all(|two| two[0].from < two[1].from));
+        assert_eq!((rolling.workers, most(&rolling), rolling.restarts.is_some()), (4, 200.0, true));
     }
 
     #[test]
@@ -148,7 +186,7 @@ mod tests {
         for (name, _) in BUILT_IN {
             let whole = Scenario::load(name).unwrap();
             let short = whole.clone().shortened();
-            assert!(short.plan.seconds() <= 20.0 && short.plan.seconds() >= 2.0, "{name}");
+            assert!(short.plan.seconds() <= 60.0 && short.plan.seconds() >= 2.0, "{name}");
             assert!(messages(&short) >= 20 && messages(&short) < messages(&whole) / 4, "{name}");
         }
     }
@@ -158,5 +196,7 @@ mod tests {
         assert!(Scenario::load("no-such-scenario").unwrap_err().to_string().contains("platform, mail"));
         let bad = BUILT_IN[0].1.replace("workers = ", "workers_ = ");
         assert!(Scenario::parse(&bad, "bad").unwrap_err().to_string().contains("workers"));
+        let bad = BUILT_IN[5].1.replace("end_within_s = ", "end_within_s = -");
+        assert!(Scenario::parse(&bad, "bad").unwrap_err().to_string().contains("restarts"));
     }
 }

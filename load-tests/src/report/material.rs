@@ -7,6 +7,7 @@ use autoreply::contract::{ReplyOutcome, Timings};
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, Row as _};
 
+use super::Restart;
 use crate::facts::{self, AppLine, Planned, Side};
 use crate::load::sampler::Sample;
 use crate::sim::wire::{STAGES_DIRECTORY, Stages};
@@ -51,6 +52,10 @@ pub struct Material {
     pub in_flight_max: u64,
     /// All model calls.
     pub model_calls: u64,
+    /// The restarts of workers, in their order.
+    pub restarts: Vec<Restart>,
+    /// How long a turn may wait for its reply, in milliseconds.
+    pub reply_deadline_ms: u64,
 }
 
 impl Material {

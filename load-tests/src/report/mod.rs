@@ -5,6 +5,7 @@ mod figures;
 mod material;
 mod page;
 mod plots;
+mod rolling;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use figures::Percentiles;
 pub use material::{Material, Tally};
+pub use rolling::{Restart, Rolling};
 
 use crate::checker::Verdict;
 use crate::load::Scenario;
@@ -26,7 +28,7 @@ pub const JSON_FILE: &str = "report.json";
 pub const PAGE_FILE: &str = "report.html";
 
 /// What the figures mean; stands in every report.
-pub const DEFINITIONS: [(&str, &str); 6] = [
+pub const DEFINITIONS: [(&str, &str); 7] = [
     (
         "end to end",
         "from the planned time of a message to the moment in which the fake application shows the line that answers it. \
@@ -54,6 +56,11 @@ pub const DEFINITIONS: [(&str, &str); 6] = [
         "cores and memory",
         "from /proc once a second, with all children: processor time, and proportional set size. The worker's greatest \
          resident size is the kernel's own (VmHWM).",
+    ),
+    (
+        "slowest turn",
+        "in a rolling restart: the longest end to end of all messages, held against the time that a worker has for a reply \
+         (saga.reply_deadline_ms). It is counted from the planned time, so that nothing that a restart holds up is hidden.",
     ),
 ];
 
@@ -177,6 +184,8 @@ pub struct Report {
     pub knee: Option<f64>,
     /// The goals.
     pub goals: Vec<Goal>,
+    /// The restarts, if workers were restarted.
+    pub rolling: Option<Rolling>,
     /// What the checker says, if it was asked: each promise, and how many offend against it.
     pub verdict: Vec<(String, usize)>,
     #[serde(skip)]
@@ -216,6 +225,7 @@ impl Report {
             knee: scenario.find_knee.then(|| figures::knee(&steps)).flatten(),
             steps,
             goals: Vec::new(),
+            rolling: scenario.restarts.map(|_| Rolling::of(scenario, material, &ends)),
             verdict: Vec::new(),
             seconds_of_plan: figures::seconds(material, &replies, &ends),
         };
@@ -253,10 +263,13 @@ impl Report {
         self.verdict = findings.map(|finding| (finding.judgement.title().to_owned(), finding.faults)).collect();
     }
 
-    /// Whether everything was answered, once, in order and where it belongs, and the checker has found nothing.
+    /// Whether everything was answered, once, in order and where it belongs, the checker has found nothing, and workers
+    /// that were restarted ended in order and made no turn late.
     pub fn is_clean(&self) -> bool {
         let Tally { unanswered, twice, misordered, elsewhere, .. } = self.tally;
-        self.verdict.iter().all(|(_, faults)| *faults == 0) && unanswered + twice + misordered + elsewhere == 0
+        self.rolling.as_ref().is_none_or(|rolling| rolling.faults.is_empty())
+            && self.verdict.iter().all(|(_, faults)| *faults == 0)
+            && unanswered + twice + misordered + elsewhere == 0
     }
 
     /// Writes `report.json` and `report.html`.
@@ -302,6 +315,7 @@ impl Report {
             ("model".to_owned(), format!("{} calls, {} at once at most", self.model_calls, self.in_flight_max)),
             ("lag".to_owned(), format!("{} records at most", self.lag_max)),
         ];
+        rows.extend(self.rolling.iter().flat_map(Rolling::rows));
         rows.extend(self.knee.map(|rate| ("knee".to_owned(), format!("{rate:.0}/s was the last rate held"))));
         rows.extend(self.stages.iter().map(|(name, times)| (format!("  {name}"), latency(times))));
         rows.extend(self.used.iter().map(|(name, used)| {

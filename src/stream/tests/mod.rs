@@ -257,6 +257,16 @@ async fn groups_and_readers(connection: &Connection) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_tells_when_it_has_its_partitions() {
+    let consumer = open().consumer("joined", &[topic::MESSAGES]).unwrap();
+    let mut joined = consumer.joined();
+    assert!(!*joined.borrow(), "nobody has asked for them yet");
+    let running = Running::consume(consumer);
+    tokio::time::timeout(PATIENCE, joined.wait_for(|joined| *joined)).await.unwrap().unwrap();
+    running.end().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_tells_when_it_has_caught_up_also_with_nothing() {
     a_reader_tells(&open()).await;
 }

@@ -86,6 +86,21 @@ async fn what_the_embedded_broker_does_the_real_one_does_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_gets_no_partition_is_let_in_too() {
+    let Some(real) = Real::with("a member without a partition", &[(topic::MESSAGES, 1)]).await else { return };
+    let mut members = Vec::new();
+    for _ in 0..2 {
+        let consumer = real.connection.consumer(&group(&real.connection, "spare"), &[topic::MESSAGES]).unwrap();
+        let mut joined = consumer.joined();
+        members.push(Running::consume(consumer));
+        tokio::time::timeout(PATIENCE, joined.wait_for(|joined| *joined)).await.unwrap().unwrap();
+    }
+    for member in members {
+        member.end().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn topics_are_applied_once_and_what_was_set_by_others_stays() {
     let Some(real) = Real::with("topics are applied once", &[]).await else { return };
     let connection = &real.connection;
