@@ -207,6 +207,10 @@ pub struct MessagesDetected {
     pub mode: Mode,
     /// When its last message was seen, on the desktop's clock.
     pub detected_at: Timestamp,
+    /// Where it stands in its trace, as a W3C `traceparent`; it travels in the header of that name, not in the body.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub traceparent: Option<String>,
 }
 
 /// Who allowed a reply to be typed.

@@ -17,10 +17,13 @@ use crate::policy::turn::{Event, Stage};
 
 impl Journal {
     /// See [`Journal::accept`].
-    pub(super) async fn take_command(&self, command: Command, now: Timestamp) -> Result<(), JournalError> {
+    pub(super) async fn take_command(&self, command: Command, now: Timestamp) -> Result<bool, JournalError> {
         let mut tx = self.begin().await?;
+        let mut is_new_send = false;
         match command {
-            Command::Send(send) if send.desktop == *self.desktop() => self.take_send(&mut tx, &send, now).await?,
+            Command::Send(send) if send.desktop == *self.desktop() => {
+                is_new_send = self.take_send(&mut tx, &send, now).await?;
+            }
             Command::Withdraw(withdraw) if withdraw.desktop == *self.desktop() => {
                 self.take_withdraw(&mut tx, &withdraw, now).await?;
             }
@@ -31,12 +34,18 @@ impl Journal {
         }
         tx.commit().await?;
         failpoint::reach("journal.accepted");
-        Ok(())
+        Ok(is_new_send)
     }
 
-    async fn take_send(&self, tx: &mut SqliteConnection, send: &ReplySend, now: Timestamp) -> Result<(), JournalError> {
+    /// Whether it was not known.
+    async fn take_send(
+        &self,
+        tx: &mut SqliteConnection,
+        send: &ReplySend,
+        now: Timestamp,
+    ) -> Result<bool, JournalError> {
         if CommandRow::load(tx, send.turn, send.revision).await?.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let held = TurnRow::load(tx, send.turn).await?;
         let Some(turn) = held.filter(|turn| send.journal == self.id() && turn.conversation == send.conversation) else {
@@ -66,7 +75,7 @@ impl Journal {
         .bind(to_millis(now))
         .execute(&mut *tx)
         .await?;
-        let Some(mut row) = ConversationRow::load(tx, send.conversation).await? else { return Ok(()) };
+        let Some(mut row) = ConversationRow::load(tx, send.conversation).await? else { return Ok(true) };
         if queued {
             let event = Event::ReplyArrived { number: turn.number, revision: send.revision };
             self.tell(tx, &mut row, event, now).await?;
@@ -76,7 +85,8 @@ impl Journal {
         if matches!(send.authority, Authority::ApprovedBy { .. }) {
             row.trusted = true;
         }
-        row.save(tx).await
+        row.save(tx).await?;
+        Ok(true)
     }
 
     /// The turn has ended: its outcome may have been told before the ledger was restored, so it is told again.
@@ -101,7 +111,7 @@ impl Journal {
         effect: Effect,
         reason: &str,
         now: Timestamp,
-    ) -> Result<(), JournalError> {
+    ) -> Result<bool, JournalError> {
         let fresh = sqlx::query(
             "insert or ignore into refused_commands (turn, revision, journal, reason, at) values (?, ?, ?, ?, ?)",
         )
@@ -113,10 +123,11 @@ impl Journal {
         .execute(&mut *tx)
         .await?;
         if fresh.rows_affected() == 0 {
-            return Ok(());
+            return Ok(false);
         }
         tracing::warn!(turn = %send.turn, revision = %send.revision, reason, "a command was refused");
-        self.put_outcome(tx, send.conversation, send.turn, send.revision, &Ending::new(effect, reason), now).await
+        self.put_outcome(tx, send.conversation, send.turn, send.revision, &Ending::new(effect, reason), now).await?;
+        Ok(true)
     }
 
     /// A request. Before the first key it ends the turn; while keys are pressed the fence before Enter stops it; after

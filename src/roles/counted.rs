@@ -7,25 +7,34 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::traced::{self, About, Written};
 use crate::contract::{ConversationId, DesktopGreeted, DesktopHello, MessagesDetected, ReplyOutcome, TurnId};
 use crate::saga::{
     Applied, Counts, Decided, Decision, Desk, Desks, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger,
     LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary, Terms, Transition,
     Transitioned,
 };
-use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Connection, LedgerWrite};
+use crate::telemetry::{Metrics, Traces};
 
 /// A ledger whose groups are counted and timed.
 pub struct Counted {
     inner: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,
+    traces: Traces,
+    system: &'static str,
 }
 
 impl Counted {
     /// Watches the groups of `inner`.
     pub fn new(inner: Arc<dyn Ledger>, metrics: Arc<Metrics>) -> Self {
-        Self { inner, metrics }
+        Self { inner, metrics, traces: Traces::default(), system: "" }
+    }
+
+    /// The same, with a span for each turn of a group; `system` is what the ledger stands on.
+    #[must_use]
+    pub fn traced(self, traces: Traces, system: &'static str) -> Self {
+        Self { traces, system, ..self }
     }
 
     async fn group<T>(&self, operation: LedgerWrite, size: usize, write: impl Future<Output = T>) -> T {
@@ -50,10 +59,26 @@ impl Desks for Counted {
 #[async_trait]
 impl Ledger for Counted {
     async fn record_turns(&self, turns: &[MessagesDetected], terms: &Terms) -> Each<Receipt> {
-        self.group(LedgerWrite::Record, turns.len(), self.inner.record_turns(turns, terms)).await
+        let began = Instant::now();
+        let receipts = self.group(LedgerWrite::Record, turns.len(), self.inner.record_turns(turns, terms)).await;
+        let recorded = turns.iter().map(|turn| Written {
+            about: turn.into(),
+            traceparent: turn.traceparent.as_deref(),
+            events: vec!["recorded"],
+        });
+        traced::written(&self.traces, self.system, "ledger record", began.elapsed(), recorded);
+        receipts
     }
     async fn transition(&self, transitions: &[Transition]) -> Each<Transitioned> {
-        self.group(LedgerWrite::Transition, transitions.len(), self.inner.transition(transitions)).await
+        let began = Instant::now();
+        let done = self.group(LedgerWrite::Transition, transitions.len(), self.inner.transition(transitions)).await;
+        let changed = transitions.iter().map(|wanted| Written {
+            about: About { turn: wanted.turn, revision: wanted.revision, conversation: None },
+            traceparent: wanted.traceparent.as_deref(),
+            events: wanted.changes.iter().map(|change| change.event().as_str()).collect(),
+        });
+        traced::written(&self.traces, self.system, "ledger transition", began.elapsed(), changed);
+        done
     }
     async fn apply_outcomes(&self, outcomes: &[ReplyOutcome]) -> Each<Applied> {
         self.group(LedgerWrite::Outcome, outcomes.len(), self.inner.apply_outcomes(outcomes)).await

@@ -15,10 +15,12 @@ use crate::control::server;
 use crate::error::Problem;
 use crate::lifecycle::{Supervisor, stop_signal};
 use crate::stream::Connection;
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, Metrics, Traces};
 
 /// How long the parts of a role are given at a stop: a send in flight is followed to its end, half-typed text cleared.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long the last spans may take to reach the collector at a stop.
+pub const TRACES_GRACE: Duration = Duration::from_secs(2);
 
 /// A role's process.
 pub struct Process {
@@ -28,6 +30,8 @@ pub struct Process {
     pub metrics: Arc<Metrics>,
     /// Its clock.
     pub clock: Arc<dyn Clock>,
+    /// Its traces.
+    pub traces: Traces,
     stop: CancellationToken,
 }
 
@@ -57,7 +61,9 @@ impl Process {
         });
         tracing::info!(role, version = env!("CARGO_PKG_VERSION"), "starting");
         let metrics = Arc::new(Metrics::new().with_process());
-        Ok(Self { supervisor, metrics, clock: Arc::new(SystemClock), stop })
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let traces = Traces::start(&settings, role, clock.clone(), metrics.clone())?;
+        Ok(Self { supervisor, metrics, clock, traces, stop })
     }
 
     /// The stream of the settings. What differs of its topics is said in the log.

@@ -9,21 +9,21 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 use super::wiring::{Inbound, Outbound, stream_problem};
-use super::{Context, process};
+use super::{Context, process, traced};
 use crate::clock::Clock;
-use crate::contract::codec::{Incoming, Source};
+use crate::contract::codec::{self, Incoming, Source};
 use crate::contract::wire::topic;
-use crate::contract::{Command, Notice};
+use crate::contract::{Command, DesktopHello, MessagesDetected, Notice, ReplyOutcome};
 use crate::error::{Class, Classified as _, Problem};
 use crate::generation;
 use crate::generation::observer::Observer;
 use crate::ledger::{self, PostgresLedger, SqliteLedger};
 use crate::lifecycle::Supervisor;
 use crate::limits;
-use crate::saga::{self, Ledger, LedgerError, Ports, Worker};
+use crate::saga::{self, Ledger, LedgerError, Ports, Rejected, Worker};
 use crate::settings::SecretReference;
 use crate::stream::{self, Batch, Connection, NotDone};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 
 /// How long replies in the making are given at a stop; what is left over is taken over by another worker.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -49,8 +49,8 @@ impl Running {
 
 #[async_trait]
 impl saga::Commands for Outbound {
-    async fn publish(&self, command: &Command) -> Result<(), saga::CommandsError> {
-        self.command(command).await.map_err(saga::CommandsError)
+    async fn publish(&self, command: &Command, traceparent: Option<&str>) -> Result<(), saga::CommandsError> {
+        self.command(command, traceparent).await.map_err(saga::CommandsError)
     }
     async fn notify(&self, notice: &Notice) -> Result<(), saga::CommandsError> {
         self.notice(notice).await.map_err(saga::CommandsError)
@@ -117,6 +117,7 @@ pub async fn start(
     supervisor: &mut Supervisor,
     metrics: &Arc<Metrics>,
     clock: &Arc<dyn Clock>,
+    traces: &Traces,
 ) -> Result<Running, Problem> {
     let saga_settings: saga::Settings = context.layers.section("saga")?;
     saga_settings.check()?;
@@ -126,16 +127,22 @@ pub async fn start(
     let secrets = secrets(context, &generation_settings)?;
     let names = generation_settings.chain.iter().map(String::as_str);
     let observer: Arc<dyn Observer> = Arc::new(super::observed::Providers::new(metrics.clone(), names));
+    let observer: Arc<dyn Observer> = Arc::new(traced::TracedProviders::new(observer, traces.clone()));
     let chain = generation::build_observed(&generation_settings, &secrets, clock, &observer)
         .map_err(|problems| first(&problems))?;
     let (ledger, ledger_settings) = open_ledger(context, clock.clone()).await?;
-    let ledger: Arc<dyn Ledger> = Arc::new(super::counted::Counted::new(ledger, metrics.clone()));
+    let ledger: Arc<dyn Ledger> = Arc::new(
+        super::counted::Counted::new(ledger, metrics.clone())
+            .traced(traces.clone(), if ledger_settings.is_postgres() { "postgresql" } else { "sqlite" }),
+    );
 
     let name = format!("worker-{}", std::process::id());
-    let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone()).gathering(connection)?;
+    let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone())
+        .gathering(connection)?
+        .traced(traces.clone());
     let ports = Ports {
         ledger: ledger.clone(),
-        generator: Arc::new(super::observed::Timed::new(chain, metrics.clone())),
+        generator: Arc::new(traced::Drafting::new(super::observed::Timed::new(chain, metrics.clone()), traces.clone())),
         limits: opened.limits,
         memory: opened.memory,
         commands: Arc::new(outbound),
@@ -157,12 +164,13 @@ pub async fn start(
         Ok::<(), std::convert::Infallible>(())
     });
     let (stop, inbound) = (supervisor.stop_token(), Arc::new(Inbound::new(connection, metrics.clone())));
-    let (consuming, counting) = (worker.clone(), metrics.clone());
+    let (consuming, counting, tracing) = (worker.clone(), metrics.clone(), traces.clone());
     supervisor.spawn("the worker's consumer", async move {
         consumer
             .run(stop, move |batch: Batch| {
-                let (worker, inbound, metrics) = (consuming.clone(), inbound.clone(), counting.clone());
-                async move { handle(&worker, &inbound, &metrics, &batch).await }
+                let (worker, inbound) = (consuming.clone(), inbound.clone());
+                let (metrics, traces) = (counting.clone(), tracing.clone());
+                async move { handle(&worker, &inbound, &metrics, &traces, &batch).await }
             })
             .await
     });
@@ -251,40 +259,76 @@ fn secret(context: &Context, reference: SecretReference, what: &str) -> Result<S
     }
 }
 
-/// One batch: hellos, turns and outcomes in the order in which they came, runs of a kind together.
-async fn handle(worker: &Worker, inbound: &Inbound, metrics: &Metrics, batch: &Batch) -> Result<(), NotDone> {
-    let (mut turns, mut outcomes, mut hellos) = (Vec::new(), Vec::new(), Vec::new());
+/// What a batch holds, each with its place in it.
+#[derive(Default)]
+struct Sorted {
+    hellos: Vec<(usize, DesktopHello)>,
+    turns: Vec<(usize, MessagesDetected)>,
+    outcomes: Vec<(usize, ReplyOutcome)>,
+    spans: traced::Processing,
+}
+
+async fn sorted(inbound: &Inbound, traces: &Traces, batch: &Batch) -> Result<Sorted, NotDone> {
+    let mut sorted = Sorted::default();
     for (index, received) in batch.iter().enumerate() {
         match inbound.read(received).await? {
             None => {}
-            Some(Incoming::Messages(detected)) => turns.push((index, detected)),
-            Some(Incoming::Outcome(outcome)) => outcomes.push((index, outcome)),
-            Some(Incoming::Hello(hello)) => hellos.push((index, hello)),
+            Some(Incoming::Messages(mut detected)) => {
+                let span = traced::processing(traces, received, topic::MESSAGES, (&detected).into());
+                let handed_on = || codec::traceparent(&received.record).map(str::to_owned);
+                detected.traceparent = span.context().map(|place| place.to_string()).or_else(handed_on);
+                sorted.spans.begin(index, span);
+                sorted.turns.push((index, detected));
+            }
+            Some(Incoming::Outcome(outcome)) => {
+                let span = traced::processing(traces, received, topic::OUTCOMES, (&outcome).into());
+                sorted.spans.begin(index, span.with("autoreply.effect", outcome.effect.as_str()));
+                sorted.outcomes.push((index, outcome));
+            }
+            Some(Incoming::Hello(hello)) => sorted.hellos.push((index, hello)),
             Some(Incoming::Command(_) | Incoming::Control(_) | Incoming::Notice(_)) => {
                 inbound.bury(received, "a record of this type does not belong to this topic").await?;
             }
         }
     }
+    Ok(sorted)
+}
+
+/// One batch: hellos, turns and outcomes in the order in which they came, runs of a kind together.
+async fn handle(
+    worker: &Worker,
+    inbound: &Inbound,
+    metrics: &Metrics,
+    traces: &Traces,
+    batch: &Batch,
+) -> Result<(), NotDone> {
+    let Sorted { hellos, turns, outcomes, mut spans } = sorted(inbound, traces, batch).await?;
+    let mut refused: Vec<(usize, Rejected)> = Vec::new();
+    let mut put_back = |error: LedgerError| {
+        spans.put_back();
+        not_done(&error)
+    };
     // Hellos before turns, so that who answers is settled first.
     if !hellos.is_empty() {
         let (places, records): (Vec<_>, Vec<_>) = hellos.into_iter().unzip();
-        for refused in worker.on_hellos(records).await.map_err(|error| not_done(&error))? {
-            inbound.bury(&batch[places[refused.index]], &refused.why.to_string()).await?;
-        }
+        let bad = worker.on_hellos(records).await.map_err(&mut put_back)?;
+        refused.extend(bad.into_iter().map(|refused| (places[refused.index], refused.why)));
     }
     // Turns before outcomes: an outcome speaks of a turn that the ledger should hold by then.
     if !turns.is_empty() {
         let (places, records): (Vec<_>, Vec<_>) = turns.into_iter().unzip();
-        for refused in worker.on_messages(records).await.map_err(|error| not_done(&error))? {
-            inbound.bury(&batch[places[refused.index]], &refused.why.to_string()).await?;
-        }
+        let bad = worker.on_messages(records).await.map_err(&mut put_back)?;
+        refused.extend(bad.into_iter().map(|refused| (places[refused.index], refused.why)));
     }
     if !outcomes.is_empty() {
         let (places, records): (Vec<_>, Vec<_>) = outcomes.into_iter().unzip();
         records.iter().for_each(|outcome| metrics.replies.of(super::observed::outcome(outcome.effect)).inc());
-        for refused in worker.on_outcomes(records).await.map_err(|error| not_done(&error))? {
-            inbound.bury(&batch[places[refused.index]], &refused.why.to_string()).await?;
-        }
+        let bad = worker.on_outcomes(records).await.map_err(&mut put_back)?;
+        refused.extend(bad.into_iter().map(|refused| (places[refused.index], refused.why)));
+    }
+    for (place, why) in refused {
+        spans.refuse(place);
+        inbound.bury(&batch[place], &why.to_string()).await?;
     }
     Ok(())
 }
@@ -307,12 +351,14 @@ pub async fn run(context: &Context) -> Result<(), Problem> {
     if !context.layers.section::<ledger::Settings>("ledger")?.is_postgres() {
         tracing::warn!("the ledger is a SQLite file: no second worker can share it (see ledger.url)");
     }
-    let running = start(context, &connection, &mut process.supervisor, &process.metrics, &process.clock).await?;
+    let (metrics, clock, traces) = (process.metrics.clone(), process.clock.clone(), process.traces.clone());
+    let running = start(context, &connection, &mut process.supervisor, &metrics, &clock, &traces).await?;
     let mut parts = process.admin_parts("worker");
     parts.worker = Some(running.clone());
     parts.outbound = Some(process.outbound(&connection, Source::Control(context.user())));
     process.serve(context, parts).await?;
     let ended = process.run().await;
     running.finish().await;
+    traces.finish(process::TRACES_GRACE).await;
     ended
 }

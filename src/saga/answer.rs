@@ -120,6 +120,7 @@ impl Inner {
             messages: detected.messages.clone(),
             context: detected.context.clone(),
             memory,
+            traceparent: detected.traceparent.clone(),
         };
         let mut draft = self.ports.generator.draft(&request, deadline).await.map_err(|error| {
             let reason = match &error {
@@ -169,7 +170,8 @@ impl Inner {
         let entry = self.written(saga, changes).await?;
         failpoint::reach("worker.issued_unpublished");
         if let Some(entry) = entry {
-            self.publish(&PendingCommand { entry, command: Command::Send(send) }).await;
+            let traceparent = detected.traceparent.clone();
+            self.publish(&PendingCommand { entry, command: Command::Send(send), traceparent }).await;
         }
         Ok(())
     }
@@ -198,6 +200,7 @@ impl Inner {
             revision: saga.detected.revision,
             lease: saga.lease,
             who: self.name.clone(),
+            traceparent: saga.detected.traceparent.clone(),
             changes,
         };
         let ask = || self.groups.transition(transition.clone());

@@ -36,8 +36,8 @@ pub struct CommandsError(pub String);
 /// Where commands to desktops go.
 #[async_trait]
 pub trait Commands: Send + Sync + 'static {
-    /// Returns once the command is safe on its way.
-    async fn publish(&self, command: &Command) -> Result<(), CommandsError>;
+    /// Returns once the command is safe on its way. `traceparent` says where its turn stands in its trace.
+    async fn publish(&self, command: &Command, traceparent: Option<&str>) -> Result<(), CommandsError>;
 
     /// As [`Commands::publish`], for what is no command.
     async fn notify(&self, notice: &Notice) -> Result<(), CommandsError>;
@@ -296,7 +296,7 @@ impl Worker {
     fn acknowledge(&self, commands: Vec<Command>) {
         let inner = Arc::clone(&self.inner);
         self.inner.spawn(async move {
-            for result in join_all(commands.iter().map(|command| inner.ports.commands.publish(command))).await {
+            for result in join_all(commands.iter().map(|command| inner.ports.commands.publish(command, None))).await {
                 if let Err(error) = result {
                     tracing::warn!(%error, "an acknowledgement was not published; the desktop asks again");
                 }
@@ -350,7 +350,7 @@ impl Inner {
             Command::Withdraw(withdraw) => (Some(withdraw.turn), Some(withdraw.revision)),
             Command::TurnRecorded(_) | Command::OutcomeRecorded(_) => (None, None),
         };
-        if let Err(error) = self.ports.commands.publish(&pending.command).await {
+        if let Err(error) = self.ports.commands.publish(&pending.command, pending.traceparent.as_deref()).await {
             tracing::warn!(?turn, ?revision, %error, "a command stays in the outbox; recovery publishes it");
             return;
         }

@@ -135,7 +135,8 @@ impl Worker {
         let answer_within = Duration::from_millis(self.inner.settings.outcome_grace_ms);
         let change = Change::Withdraw { withdraw: withdraw.clone(), answer_within };
         if let Some(entry) = self.inner.written(saga, vec![change]).await? {
-            self.inner.publish(&PendingCommand { entry, command: Command::Withdraw(withdraw) }).await;
+            let traceparent = saga.detected.traceparent.clone();
+            self.inner.publish(&PendingCommand { entry, command: Command::Withdraw(withdraw), traceparent }).await;
         }
         Ok(())
     }

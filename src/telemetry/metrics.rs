@@ -381,6 +381,10 @@ catalogue! {
     lag_seconds: By<GaugeVec, ConsumedTopic> = "autoreply_consumer_lag_seconds";
     /// Times the group gave this worker its partitions anew.
     rebalances: Counter = "autoreply_consumer_rebalances_total";
+    /// Spans that the collector has taken.
+    spans_exported: Counter = "autoreply_spans_exported_total";
+    /// Spans that were lost: no room was left for them, or the collector refused them.
+    spans_dropped: Counter = "autoreply_spans_dropped_total";
     /// Always 1; the label says which version runs.
     build_info: By<GaugeVec, Build> = "autoreply_build_info";
 }
