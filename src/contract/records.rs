@@ -301,6 +301,28 @@ pub enum Command {
     OutcomeRecorded(OutcomeRecorded),
 }
 
+impl Command {
+    /// The turn that it is about.
+    pub fn turn(&self) -> TurnId {
+        match self {
+            Self::Send(send) => send.turn,
+            Self::Withdraw(withdraw) => withdraw.turn,
+            Self::TurnRecorded(recorded) => recorded.turn,
+            Self::OutcomeRecorded(recorded) => recorded.turn,
+        }
+    }
+
+    /// The revision that it is about.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Send(send) => send.revision,
+            Self::Withdraw(withdraw) => withdraw.revision,
+            Self::TurnRecorded(recorded) => recorded.revision,
+            Self::OutcomeRecorded(recorded) => recorded.revision,
+        }
+    }
+}
+
 /// `reply.outcome.v1`: what became of a turn on the desktop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplyOutcome {

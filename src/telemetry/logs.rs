@@ -98,6 +98,10 @@ impl Visit for Line {
 }
 
 #[cfg(test)]
+#[path = "logs_tests.rs"]
+mod document_tests;
+
+#[cfg(test)]
 mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
