@@ -78,6 +78,7 @@ pub fn sending(traces: &Traces, topic: &'static str, about: About, below: Option
 }
 
 /// The span of working on a record of this turn that came off the stream.
+#[cfg(feature = "worker")]
 pub fn processing(traces: &Traces, received: &Received, topic: &'static str, about: About) -> Span {
     let name = format!("process {topic}");
     let span = match origin(&received.record, about.turn) {

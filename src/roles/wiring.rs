@@ -21,7 +21,9 @@ use crate::error::Problem;
 use crate::retry::{self, Schedule};
 use crate::stream::{self, Connection, Gate, GateLimits, NotDone, PasswordReference, Producer, Received, Verdict};
 use crate::telemetry::Traces;
-use crate::telemetry::traces::{Span, SpanContext};
+use crate::telemetry::traces::Span;
+#[cfg(feature = "desktop")]
+use crate::telemetry::traces::SpanContext;
 
 /// How long a record that could not be buried is tried again before the batch is handed over again.
 const BURIAL: Schedule = Schedule {

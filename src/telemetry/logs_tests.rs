@@ -31,6 +31,26 @@ impl<'ast> Visit<'ast> for Logged {
         {
             let (text, fields) = read(called.tokens.clone());
             self.0.insert((level.clone(), text, fields));
+        } else {
+            self.inside(called.tokens.clone());
+        }
+    }
+}
+
+impl Logged {
+    /// Calls in what another macro is given, as the arms of a `select!`.
+    fn inside(&mut self, tokens: TokenStream) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        for (place, token) in tokens.iter().enumerate() {
+            let TokenTree::Group(group) = token else { continue };
+            let before: String = tokens[place.saturating_sub(5)..place].iter().map(ToString::to_string).collect();
+            match LEVELS.iter().find(|level| before.ends_with(&format!("tracing::{level}!"))) {
+                Some(level) => {
+                    let (text, fields) = read(group.stream());
+                    self.0.insert(((*level).to_owned(), text, fields));
+                }
+                None => self.inside(group.stream()),
+            }
         }
     }
 }

@@ -100,8 +100,9 @@ fn folded(id: Uuid) -> u64 {
 /// Whether a trace belongs to the share `ratio`. Every process decides alike, and a greater share holds every trace of
 /// a smaller one: the last seven bytes of the id are what is random in it.
 fn belongs(trace: u128, ratio: f64) -> bool {
-    const SPACE: u64 = 1 << 56;
-    let drawn = u64::try_from(trace & u128::from(SPACE - 1)).unwrap_or(0);
+    // Of the 56 bits the upper 53, which is what a float holds exactly.
+    const SPACE: u64 = 1 << 53;
+    let drawn = u64::try_from((trace >> 3) & u128::from(SPACE - 1)).unwrap_or(0);
     (drawn as f64) < ratio * SPACE as f64
 }
 
