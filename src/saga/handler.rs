@@ -24,7 +24,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::contract::{
-    Command, ConversationId, DraftVersion, MessagesDetected, Notice, OutcomeRecorded, ReplyOutcome, Revision, TurnId,
+    Command, ConversationId, DraftVersion, MessagesDetected, Notice, OutcomeRecorded, ReplyOutcome, TurnId,
     TurnRecorded,
 };
 use crate::failpoint;
