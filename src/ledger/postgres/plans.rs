@@ -102,7 +102,6 @@ fn issuing() -> String {
             authority: crate::contract::Authority::Auto,
             issued_at: crate::clock::from_millis(0),
             owner_token: None,
-            traceparent: None,
         };
         page.write_command(uuid::Uuid::nil(), &Command::Send(send), 0).unwrap();
         page.writes.changed.push(saga);
