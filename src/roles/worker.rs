@@ -123,13 +123,7 @@ pub async fn start(
     saga_settings.check()?;
     let stream_settings: stream::Settings = context.layers.section("stream")?;
     let opened = open_limits(context, supervisor, metrics, clock).await?;
-    let generation_settings: generation::Settings = context.layers.section("generation")?;
-    let secrets = secrets(context, &generation_settings)?;
-    let names = generation_settings.chain.iter().map(String::as_str);
-    let observer: Arc<dyn Observer> = Arc::new(super::observed::Providers::new(metrics.clone(), names));
-    let observer: Arc<dyn Observer> = Arc::new(traced::TracedProviders::new(observer, traces.clone()));
-    let chain = generation::build_observed(&generation_settings, &secrets, clock, &observer)
-        .map_err(|problems| first(&problems))?;
+    let generator = generator(context, metrics, clock, traces)?;
     let (ledger, ledger_settings) = open_ledger(context, clock.clone()).await?;
     let ledger: Arc<dyn Ledger> = Arc::new(
         super::counted::Counted::new(ledger, metrics.clone())
@@ -142,7 +136,7 @@ pub async fn start(
         .traced(traces.clone());
     let ports = Ports {
         ledger: ledger.clone(),
-        generator: Arc::new(traced::Drafting::new(super::observed::Timed::new(chain, metrics.clone()), traces.clone())),
+        generator,
         limits: opened.limits,
         memory: opened.memory,
         commands: Arc::new(outbound),
@@ -194,6 +188,23 @@ pub async fn start(
         Ok::<(), std::convert::Infallible>(())
     });
     Ok(Running { worker, ledger, account_hold: hold })
+}
+
+/// The provider chain of the settings, watched.
+fn generator(
+    context: &Context,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+    traces: &Traces,
+) -> Result<Arc<dyn saga::Generator>, Problem> {
+    let settings: generation::Settings = context.layers.section("generation")?;
+    let secrets = secrets(context, &settings)?;
+    let names = settings.chain.iter().map(String::as_str);
+    let observer: Arc<dyn Observer> = Arc::new(super::observed::Providers::new(metrics.clone(), names));
+    let observer: Arc<dyn Observer> = Arc::new(traced::TracedProviders::new(observer, traces.clone()));
+    let chain = generation::build_observed(&settings, &secrets, clock, &observer);
+    let timed = super::observed::Timed::new(chain.map_err(|problems| first(&problems))?, metrics.clone());
+    Ok(Arc::new(traced::Drafting::new(timed, traces.clone())))
 }
 
 /// The limits and the memory of the settings, kept alive under `supervisor`.
