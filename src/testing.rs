@@ -6,6 +6,8 @@
     reason = "tests are told of their servers by the environment"
 )]
 
+pub mod collector;
+
 use std::io::Write as _;
 
 /// A kind of server that tests use.

@@ -91,7 +91,8 @@ async fn every_message_of_a_plan_is_answered_once_in_the_application() {
     let mut supervisor = Supervisor::default();
     let stop = supervisor.stop_token();
     let metrics = Arc::new(Metrics::new());
-    let running = worker::start(&context, &connection, &mut supervisor, &metrics, &clock).await.unwrap();
+    let running =
+        worker::start(&context, &connection, &mut supervisor, &metrics, &clock, &Traces::default()).await.unwrap();
     let config = config(directory.path(), "embedded");
     let journals = sim::start(&config, &connection, &mut supervisor, &clock).await.unwrap();
     wait_for("the first looks", || directory.path().join(sim::READY_DIRECTORY).join("desks").exists()).await;
@@ -178,7 +179,8 @@ async fn desks_that_are_killed_while_they_type_go_on_and_send_nothing_twice() {
     let mut supervisor = Supervisor::default();
     let stop = supervisor.stop_token();
     let metrics = Arc::new(Metrics::new());
-    let running = worker::start(&context, &connection, &mut supervisor, &metrics, &clock).await.unwrap();
+    let running =
+        worker::start(&context, &connection, &mut supervisor, &metrics, &clock, &Traces::default()).await.unwrap();
 
     let config = Config { topic_prefix: prefix.clone(), typing_ms: 300, ..config(directory.path(), &brokers) };
     let mut child = Child::start(&config);

@@ -72,6 +72,7 @@ fn turn(number: u64) -> DraftRequest {
         }],
         context: Vec::new(),
         memory: Vec::new(),
+        traceparent: None,
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::contract::{Conversation, ConversationId, Mode};
 use crate::error::Problem;
-use crate::journal::{Journal, JournalError, LastLook, NewMessage};
+use crate::journal::{Grown, Journal, JournalError, LastLook, NewMessage};
 use crate::screen::geometry::{Frame, Rect};
 use crate::screen::pane::PaneView;
 use crate::screen::window::{WindowId, WindowInfo};
@@ -75,7 +75,7 @@ pub trait Looks: Send {
     /// # Errors
     /// As the journal's.
     fn last_look(&mut self, conversation: ConversationId) -> Result<Option<LastLook>, JournalError>;
-    /// Records a look in one transaction.
+    /// Records a look in one transaction; the turn that it opened or made longer.
     ///
     /// # Errors
     /// As the journal's. Whether the look was recorded is then unknown.
@@ -85,7 +85,7 @@ pub trait Looks: Send {
         new: Vec<NewMessage>,
         look: LastLook,
         now: Timestamp,
-    ) -> Result<(), JournalError>;
+    ) -> Result<Option<Grown>, JournalError>;
 }
 
 /// The journal, used from a thread that is not the runtime's.
@@ -113,7 +113,7 @@ impl Looks for JournalLooks {
         new: Vec<NewMessage>,
         look: LastLook,
         now: Timestamp,
-    ) -> Result<(), JournalError> {
+    ) -> Result<Option<Grown>, JournalError> {
         self.runtime.block_on(self.journal.record_look(conversation, new, look, now))
     }
 }
@@ -127,6 +127,10 @@ pub trait Observer: Send {
     /// A pane was read and recorded, in this time from the first changed capture.
     fn on_look(&mut self, took: Duration) {
         let _ = took;
+    }
+    /// A look at this conversation, so long from the first changed capture, opened this turn or made it longer.
+    fn on_grown(&mut self, conversation: ConversationId, grown: Grown, took: Duration) {
+        let _ = (conversation, grown, took);
     }
     /// So many new lines were recorded that are not history.
     fn on_detected(&mut self, count: usize) {

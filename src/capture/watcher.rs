@@ -11,7 +11,7 @@ use super::settings::Settings;
 use super::transcript::{Alignment, AlignmentKind, Transcript};
 use crate::clock::Clock;
 use crate::contract::{ConversationId, Extraction, Mode};
-use crate::journal::{JournalError, LastLook, NewMessage};
+use crate::journal::{Grown, JournalError, LastLook, NewMessage};
 use crate::policy::redaction::redact;
 use crate::screen::geometry::Frame;
 use crate::screen::pane::{PaneLine, PaneView};
@@ -220,11 +220,14 @@ where
         // The pixels belong to the conversation only if the title stood before and stands after them.
         self.is_hidden(&watched.target)?;
         redact_view(&mut view);
-        self.record(&watched.target, &view, watched.was_off, transcripts)?;
+        let grown = self.record(&watched.target, &view, watched.was_off, transcripts)?;
         watched.recorded = Some(pixels);
         watched.due = !at_rest;
         watched.was_off = false;
         self.observer.on_look(started.elapsed());
+        if let Some(grown) = grown {
+            self.observer.on_grown(watched.target.conversation.id, grown, started.elapsed());
+        }
         Ok(())
     }
 
@@ -260,7 +263,7 @@ where
         view: &PaneView,
         was_off: bool,
         transcripts: &mut BTreeMap<ConversationId, Transcript>,
-    ) -> Result<(), Missed> {
+    ) -> Result<Option<Grown>, Missed> {
         let conversation = target.conversation.id;
         let mut transcript = match transcripts.get(&conversation) {
             Some(transcript) => transcript.clone(),
@@ -278,10 +281,10 @@ where
         };
         let new: Vec<NewMessage> = alignment.new.iter().map(|line| message(line, view, history)).collect();
         let count = new.len();
-        self.looks.record_look(&target.conversation, new, look, now)?;
+        let grown = self.looks.record_look(&target.conversation, new, look, now)?;
         transcripts.insert(conversation, transcript);
-        self.tell(conversation, &alignment, if history { 0 } else { count });
-        Ok(())
+        self.tell(conversation, &alignment, if history { 0 } else { count }, grown);
+        Ok(grown)
     }
 
     fn load(&mut self, conversation: ConversationId) -> Result<Transcript, Missed> {
@@ -294,7 +297,7 @@ where
         }))
     }
 
-    fn tell(&mut self, conversation: ConversationId, alignment: &Alignment, detected: usize) {
+    fn tell(&mut self, conversation: ConversationId, alignment: &Alignment, detected: usize, grown: Option<Grown>) {
         if alignment.kind == AlignmentKind::Lost {
             tracing::warn!(%conversation, "the view does not overlap with what was seen before; a gap is recorded");
             self.observer.on_lost(conversation);
@@ -303,7 +306,9 @@ where
             tracing::info!(%conversation, lines = alignment.new.len(), "watching; what is already there is history");
         }
         if detected > 0 {
-            tracing::info!(%conversation, lines = detected, "new lines");
+            let (turn, revision) =
+                (grown.map(|grown| tracing::field::display(grown.turn)), grown.map(|g| g.revision.0));
+            tracing::info!(%conversation, turn, revision, lines = detected, "new lines");
             self.observer.on_detected(detected);
             alignment.new.iter().for_each(|line| self.observer.on_confidence(line.confidence));
         }

@@ -207,6 +207,10 @@ pub struct MessagesDetected {
     pub mode: Mode,
     /// When its last message was seen, on the desktop's clock.
     pub detected_at: Timestamp,
+    /// Where it stands in its trace, as a W3C `traceparent`; it travels in the header of that name, not in the body.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub traceparent: Option<String>,
 }
 
 /// Who allowed a reply to be typed.
@@ -295,6 +299,28 @@ pub enum Command {
     TurnRecorded(TurnRecorded),
     /// The outcome is in the ledger.
     OutcomeRecorded(OutcomeRecorded),
+}
+
+impl Command {
+    /// The turn that it is about.
+    pub fn turn(&self) -> TurnId {
+        match self {
+            Self::Send(send) => send.turn,
+            Self::Withdraw(withdraw) => withdraw.turn,
+            Self::TurnRecorded(recorded) => recorded.turn,
+            Self::OutcomeRecorded(recorded) => recorded.turn,
+        }
+    }
+
+    /// The revision that it is about.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Send(send) => send.revision,
+            Self::Withdraw(withdraw) => withdraw.revision,
+            Self::TurnRecorded(recorded) => recorded.revision,
+            Self::OutcomeRecorded(recorded) => recorded.revision,
+        }
+    }
 }
 
 /// `reply.outcome.v1`: what became of a turn on the desktop.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::authority::JournalAuthority;
 use super::machine::{Action, Context, Fence, Finish, Machine, Seen};
-use super::ports::{Authority, Desk, Ending, Observer, Stage};
+use super::ports::{Attempted, Authority, Desk, Ending, Observer, Stage};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::contract::{ConversationId, Effect, Evidence, Revision, Timings, TurnId};
@@ -46,8 +46,15 @@ struct Attempt {
     timings: Timings,
     own_line: Option<OwnLine>,
     began: Instant,
+    began_at: Timestamp,
     /// A fence has passed: the journal holds an intent that must be ended or put back.
     intent: bool,
+}
+
+impl Attempt {
+    fn over(&self, effect: Option<Effect>, timings: Timings) -> Attempted {
+        Attempted { began_at: self.began_at, effect, timings }
+    }
 }
 
 /// Runs the executor on this thread until `stop`; must not be called from a thread of `handle`'s runtime.
@@ -137,7 +144,8 @@ impl<J: Authority, D: Desk> Executor<J, D> {
 
     fn execute(&mut self, order: SendOrder, mut machine: Machine) -> Result<(), Problem> {
         let timings = order.timings;
-        let mut attempt = Attempt { order, timings, own_line: None, began: Instant::now(), intent: false };
+        let (began, began_at) = (Instant::now(), self.clock.now());
+        let mut attempt = Attempt { order, timings, own_line: None, began, began_at, intent: false };
         let mut stage = (machine.stage(), Duration::ZERO);
         loop {
             stage = self.watch(stage, machine.stage(), attempt.began.elapsed());
@@ -280,7 +288,9 @@ impl<J: Authority, D: Desk> Executor<J, D> {
                 let evidence = machine.has_entered().then(|| evidence(attempt, machine));
                 let shown_at = attempt.own_line.as_ref().map(|line| line.at);
                 let timings = Timings { shown_at, ..attempt.timings };
-                self.end(order, Ending { effect, reason, evidence, timings })
+                self.end(order, Ending { effect, reason, evidence, timings })?;
+                self.observer.on_attempt(order, &attempt.over(Some(effect), timings));
+                Ok(())
             }
             Finish::Abandon { after, reason, fault } => {
                 tracing::info!(%turn, reason, fault, "put back");
@@ -289,7 +299,9 @@ impl<J: Authority, D: Desk> Executor<J, D> {
                     self.faults.entry(key(order)).or_insert((0, Instant::now())).0 += 1;
                 }
                 self.observer.on_abandon(fault);
-                self.persist(|journal, now| journal.abandon(order, after, now))
+                self.persist(|journal, now| journal.abandon(order, after, now))?;
+                self.observer.on_attempt(order, &attempt.over(None, attempt.timings));
+                Ok(())
             }
             Finish::Blocked { reason } => {
                 tracing::debug!(%turn, reason, "waits, others pass");

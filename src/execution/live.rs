@@ -212,7 +212,7 @@ impl LiveDesk {
 /// Logs why something did not work.
 fn told<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> E {
     move |error| {
-        tracing::warn!(%error, "{what} failed");
+        tracing::warn!(%error, what, "the display did not do what was asked");
         error
     }
 }

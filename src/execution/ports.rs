@@ -156,7 +156,18 @@ pub enum Stage {
     Undo,
 }
 
-/// Is told what metrics want to know.
+/// One attempt at an order, when it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempted {
+    /// When it began.
+    pub began_at: Timestamp,
+    /// What became of the order; `None` when it was put back, to be tried again.
+    pub effect: Option<Effect>,
+    /// When each step happened, of earlier attempts too.
+    pub timings: Timings,
+}
+
+/// Is told what metrics and traces want to know.
 pub trait Observer: Send {
     /// An order stood in this stage for so long, without a break.
     fn on_stage(&self, _stage: Stage, _took: Duration) {}
@@ -164,6 +175,8 @@ pub trait Observer: Send {
     fn on_submit_gap(&self, _gap: Duration) {}
     /// An order ended; `entered` if the submit key was pressed for it.
     fn on_end(&self, _effect: Effect, _entered: bool) {}
+    /// An attempt is over, as the journal has it now.
+    fn on_attempt(&self, _order: &SendOrder, _attempt: &Attempted) {}
     /// An attempt was put back; `fault` if something was wrong rather than busy.
     fn on_abandon(&self, _fault: bool) {}
 }

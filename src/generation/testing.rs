@@ -30,6 +30,7 @@ pub fn request(texts: &[&str]) -> DraftRequest {
             .collect(),
         context: Vec::new(),
         memory: Vec::new(),
+        traceparent: None,
     }
 }
 

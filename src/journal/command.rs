@@ -121,7 +121,7 @@ impl Journal {
         effect: Effect,
         reason: &str,
         now: Timestamp,
-    ) -> Result<(), JournalError> {
+    ) -> Result<bool, JournalError> {
         let fresh = sqlx::query(
             "insert or ignore into refused_commands (turn, revision, journal, reason, at) values (?, ?, ?, ?, ?)",
         )
@@ -133,10 +133,11 @@ impl Journal {
         .execute(&mut *tx)
         .await?;
         if fresh.rows_affected() == 0 {
-            return Ok(());
+            return Ok(false);
         }
         tracing::warn!(turn = %send.turn, revision = %send.revision, reason, "a command was refused");
-        self.put_outcome(tx, send.conversation, send.turn, send.revision, &Ending::new(effect, reason), now).await
+        self.put_outcome(tx, send.conversation, send.turn, send.revision, &Ending::new(effect, reason), now).await?;
+        Ok(true)
     }
 
     /// A request. Before the first key it ends the turn; while keys are pressed the fence before Enter stops it; after

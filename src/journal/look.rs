@@ -9,7 +9,7 @@ use sqlx::{Row, SqliteConnection};
 use super::closeness::{is_close, similarity};
 use super::outcome::Ending;
 use super::rows::{CommandRow, CommandState, ConversationRow, signed, unsigned};
-use super::{Journal, JournalError, LastLook, NewMessage};
+use super::{Grown, Journal, JournalError, LastLook, NewMessage};
 use crate::clock::{elapsed, to_millis};
 use crate::contract::{Conversation, ConversationKind, Direction, Effect, Evidence, ExtractionMethod, Mode, TurnId};
 use crate::failpoint;
@@ -57,7 +57,7 @@ impl Journal {
         new: Vec<NewMessage>,
         look: LastLook,
         now: Timestamp,
-    ) -> Result<bool, JournalError> {
+    ) -> Result<Option<Grown>, JournalError> {
         let mut tx = self.begin().await?;
         let mut row = ConversationRow::make(&mut tx, conversation).await?;
         let mode = self.base_mode(&mut tx, &row).await?.0;
@@ -68,19 +68,24 @@ impl Journal {
                 row.aligned_session = 0;
                 row.save(&mut tx).await?;
                 tx.commit().await?;
-                return Ok(true);
+                return Ok(None);
             }
         }
         let first = row.aligned_session != self.session();
         let unwatched =
             row.look.as_ref().filter(|_| first).map_or(Duration::ZERO, |before| elapsed(before.at, look.at));
         let told = !new.is_empty();
+        let open = |row: &ConversationRow| row.turns.open.as_ref().map(|turn| (turn.number, turn.revision));
+        let before = open(&row);
         let mut reading = Look { journal: self, row, mode, unwatched, now, run: Run::default() };
         for message in &new {
             reading.take(&mut tx, message).await?;
         }
         reading.flush(&mut tx).await?;
         let mut row = reading.row;
+        let grown = open(&row)
+            .filter(|now| Some(*now) != before)
+            .map(|(number, revision)| Grown { turn: TurnId::derive(self.id(), conversation.id, number), revision });
         if look.aligned {
             row.aligned_session = self.session();
         }
@@ -90,7 +95,7 @@ impl Journal {
         if told {
             failpoint::reach("journal.turn");
         }
-        Ok(told || first)
+        Ok(grown)
     }
 
     /// Ends what lives in a conversation whose mode is off. What the ledger has not seen, it will not see.

@@ -22,7 +22,7 @@ mod tests;
 pub use desk::DeskStanding;
 pub use settings::Settings;
 pub use types::{
-    Accepted, Attention, ControlState, ConversationState, FenceVerdict, IntentState, JournalError, LastLook,
+    Accepted, Attention, ControlState, ConversationState, FenceVerdict, Grown, IntentState, JournalError, LastLook,
     NewMessage, OpenTurn, OwnLine, Refusal, SendOrder, Sizes, TurnSettings, Unfinished,
 };
 
@@ -129,7 +129,7 @@ impl Journal {
 
     /// Records a look: the messages that are new (possibly none), the pane's digest, whether the view was aligned and
     /// at the bottom. Decides directions against submitting intents, joins or opens the turn, raises its revision.
-    /// Where the mode is off nothing is kept but the end of what was open.
+    /// Where the mode is off nothing is kept but the end of what was open. The turn that it opened or made longer, if any.
     ///
     /// # Errors
     /// The file cannot be written: the same look is then recorded again.
@@ -139,10 +139,10 @@ impl Journal {
         new: Vec<NewMessage>,
         look: LastLook,
         now: Timestamp,
-    ) -> Result<(), JournalError> {
-        self.record(conversation, new, look, now).await?;
+    ) -> Result<Option<Grown>, JournalError> {
+        let grown = self.record(conversation, new, look, now).await?;
         self.bump();
-        Ok(())
+        Ok(grown)
     }
 
     // ---- the publisher moves rows to Kafka and records to the journal --------------------------------------------
@@ -204,7 +204,8 @@ impl Journal {
 
     /// A command from Kafka; repeats are ignored, other desktops' too. A send for a turn this journal does not hold,
     /// or whose journal id is another, is noted and ends as `refused`; one for an older revision as `superseded`. A
-    /// withdrawal counts only while no key was pressed, and ends the turn as `superseded`.
+    /// withdrawal counts only while no key was pressed, and ends the turn as `superseded`. Whether it is a send that was
+    /// not known.
     ///
     /// # Errors
     /// The file cannot be written: the command is then to be accepted again.

@@ -215,6 +215,7 @@ impl Journal {
             context: self.context(tx, row, first).await?,
             mode,
             detected_at: turn.last_at,
+            traceparent: None,
         }))
     }
 

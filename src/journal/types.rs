@@ -144,6 +144,15 @@ pub struct Unfinished {
     pub turn: TurnId,
 }
 
+/// The turn that a look opened or made longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grown {
+    /// The turn.
+    pub turn: TurnId,
+    /// Its revision now; the first means that it was opened.
+    pub revision: Revision,
+}
+
 /// A conversation as an operator sees it; no chat text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConversationState {

@@ -94,6 +94,7 @@ fn wanted(of: &MessagesDetected, lease: LeaseToken, change: Change) -> Transitio
         revision: of.revision,
         lease,
         who: "w".to_owned(),
+        traceparent: None,
         changes: vec![change],
     }
 }
@@ -175,6 +176,28 @@ async fn a_reply_goes_its_way_once(site: &dyn Site) {
     let expected = ["recorded", "quota_reserved", "draft_stored", "issued", "published", "outcome", "outcome_kept"];
     assert_eq!(events, expected, "a repeat is not told again");
     assert!(story.iter().all(|line| !line.detail.contains("secret")));
+}
+
+async fn the_place_in_the_trace_is_kept_for_whoever_goes_on(site: &dyn Site) {
+    let ledger = &*site.open(10).await;
+    let place = |span: u8| Some(format!("00-0af7651916cd43dd8448eb211c80319c-{span:016x}-01"));
+    let (mut traced, mut grown, plain) = (turn("alice", 1, 1), turn("alice", 1, 2), turn("bob", 1, 1));
+    (traced.traceparent, grown.traceparent) = (place(1), place(2));
+    for of in [&traced, &plain] {
+        issued(ledger, of).await;
+    }
+    let kept = |commands: Vec<PendingCommand>| {
+        let mut kept: Vec<_> = commands.into_iter().map(|pending| pending.traceparent).collect();
+        kept.sort();
+        kept
+    };
+    site.pass(Duration::from_secs(11)).await;
+    assert_eq!(kept(ledger.take_commands(HOUR, 10).await.unwrap()), [None, place(1)]);
+    recorded(ledger, &grown).await;
+    assert_eq!(kept(ledger.take_commands(HOUR, 10).await.unwrap()), [place(2)], "the withdrawal of what was issued");
+    site.pass(Duration::from_secs(46)).await;
+    let taken = ledger.take_over(&lease("b"), 10).await.unwrap();
+    assert_eq!(taken.into_iter().map(|saga| saga.detected.traceparent).collect::<Vec<_>>(), [place(2)]);
 }
 
 async fn a_newer_revision_restarts_and_the_older_lease_is_worth_nothing(site: &dyn Site) {
@@ -582,6 +605,7 @@ suite!(
     a_newer_revision_restarts_and_the_older_lease_is_worth_nothing,
     an_end_in_which_nothing_was_sent_is_restarted_by_a_newer_revision,
     an_unknown_commit_is_resolved_by_its_id,
+    the_place_in_the_trace_is_kept_for_whoever_goes_on,
     a_turn_needs_two_writes_and_they_are_whole_or_nothing,
     a_bad_row_does_not_take_its_group_along,
     a_quota_cannot_be_overdrawn_by_two,

@@ -159,7 +159,7 @@ impl Case {
             let changes = kinds.iter().map(|kind| change(*kind, &of)).collect();
             let lease = lease(ledger, &of, *behind).await;
             let (id, who) = (Uuid::now_v7(), "w".to_owned());
-            let new = Transition { id, turn: of.turn, revision: of.revision, lease, who, changes };
+            let new = Transition { id, turn: of.turn, revision: of.revision, lease, who, traceparent: None, changes };
             // Asked again as it was, as after a commit that was not heard of.
             let asked = self.last.take().filter(|_| *repeat).unwrap_or(new);
             self.last = Some(asked.clone());

@@ -32,7 +32,7 @@ struct Fake {
 
 #[async_trait]
 impl Commands for Fake {
-    async fn publish(&self, command: &Command) -> Result<(), CommandsError> {
+    async fn publish(&self, command: &Command, _traceparent: Option<&str>) -> Result<(), CommandsError> {
         if self.offline.load(Ordering::SeqCst) {
             return Err(CommandsError("no broker".to_owned()));
         }

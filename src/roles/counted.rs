@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::observed::outcome;
+use super::traced::{self, About, Written};
 use crate::clock::Clock;
 use crate::contract::{
     ConversationId, DesktopGreeted, DesktopHello, Effect, MessagesDetected, ReplyOutcome, Timings, TurnId,
@@ -20,20 +21,28 @@ use crate::saga::{
     LeaseToken, Ledger, LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary,
     Terms, Transition, Transitioned,
 };
-use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{CompensationStep, Connection, Guard, LedgerWrite, Place};
+use crate::telemetry::{Metrics, Traces};
 
 /// A ledger whose groups are counted and timed.
 pub struct Counted {
     inner: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
+    traces: Traces,
+    system: &'static str,
 }
 
 impl Counted {
     /// Watches the groups of `inner`; `clock` says how old a turn is when its outcome is written down.
     pub fn new(inner: Arc<dyn Ledger>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
-        Self { inner, metrics, clock }
+        Self { inner, metrics, clock, traces: Traces::default(), system: "" }
+    }
+
+    /// The same, with a span for each turn of a group; `system` is what the ledger stands on.
+    #[must_use]
+    pub fn traced(self, traces: Traces, system: &'static str) -> Self {
+        Self { traces, system, ..self }
     }
 
     async fn group<T>(&self, operation: LedgerWrite, size: usize, write: impl Future<Output = T>) -> T {
@@ -154,14 +163,27 @@ impl Desks for Counted {
 #[async_trait]
 impl Ledger for Counted {
     async fn record_turns(&self, turns: &[MessagesDetected], terms: &Terms) -> Each<Receipt> {
+        let began = Instant::now();
         let receipts = self.group(LedgerWrite::Record, turns.len(), self.inner.record_turns(turns, terms)).await;
         each(turns, &receipts, |_, receipt| self.recorded(receipt));
+        let recorded = turns.iter().map(|turn| Written {
+            about: turn.into(),
+            traceparent: turn.traceparent.as_deref(),
+            events: vec!["recorded"],
+        });
+        traced::written(&self.traces, self.system, "ledger record", began.elapsed(), recorded);
         receipts
     }
     async fn transition(&self, transitions: &[Transition]) -> Each<Transitioned> {
-        let write = self.inner.transition(transitions);
-        let done = self.group(LedgerWrite::Transition, transitions.len(), write).await;
+        let began = Instant::now();
+        let done = self.group(LedgerWrite::Transition, transitions.len(), self.inner.transition(transitions)).await;
         each(transitions, &done, |wanted, done| self.changed(wanted, done));
+        let changed = transitions.iter().map(|wanted| Written {
+            about: About { turn: wanted.turn, revision: wanted.revision, conversation: None },
+            traceparent: wanted.traceparent.as_deref(),
+            events: wanted.changes.iter().map(|change| change.event().as_str()).collect(),
+        });
+        traced::written(&self.traces, self.system, "ledger transition", began.elapsed(), changed);
         done
     }
     async fn apply_outcomes(&self, outcomes: &[ReplyOutcome]) -> Each<Applied> {

@@ -22,7 +22,7 @@ use crate::screen::profile::Profile;
 use crate::screen::x11::{Session, X11};
 use crate::screen::x11_input::X11Input;
 use crate::stream::Connection;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 
 /// The section `[desktop]`; each key is explained in `config.default.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -98,6 +98,7 @@ pub async fn start(
     supervisor: &mut Supervisor,
     metrics: &Arc<Metrics>,
     clock: &Arc<dyn Clock>,
+    traces: &Traces,
     capture_only: bool,
 ) -> Result<Journal, Problem> {
     let settings = Settings::gather(context)?;
@@ -109,7 +110,7 @@ pub async fn start(
         journal: journal.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
-        outbound: Outbound::new(connection, Source::Desktop(desktop.clone()), clock.clone()),
+        outbound: Outbound::new(connection, Source::Desktop(desktop.clone()), clock.clone()).traced(traces.clone()),
         stop: supervisor.stop_token(),
     };
     // Whatever an earlier run left open is told again: the broker may have forgotten it, and the worker knows it by its id.
@@ -118,7 +119,7 @@ pub async fn start(
     let longest = Duration::from_millis(keep.command_ttl_ms.max(keep.detection_ttl_ms));
     let greeting = Greeting { every: Duration::from_millis(settings.hello_ms), ..Greeting::default() };
     relay::start_greeting(&shared, connection, supervisor, &desktop, longest, greeting);
-    super::watching::start(context, sight.clone(), journal.clone(), clock, metrics, supervisor)?;
+    super::watching::start(context, sight.clone(), journal.clone(), clock, metrics, traces, supervisor)?;
     if !capture_only {
         start_executor(context, &sight, &shared, supervisor)?;
     }
@@ -199,7 +200,8 @@ fn start_executor(
     let applications = ProfiledApplications::new(sight.clone(), handle.clone()).map_err(screen)?;
     let desk = LiveDesk::new(Box::new(windows), Box::new(applications), Box::new(input), keyboard, &settings);
     let (journal, clock, stop) = (shared.journal.clone(), shared.clock.clone(), shared.stop.clone());
-    let observer = super::observed::Executed::new(shared.metrics.clone());
+    let executed = super::observed::Executed::new(shared.metrics.clone());
+    let observer = super::traced::TracedExecutor::new(executed, shared.outbound.traces().clone());
     supervisor.spawn_blocking("the executor", move || {
         execution::run_blocking(handle, journal, desk, settings, clock, Box::new(observer), stop)
     });
@@ -213,8 +215,9 @@ fn start_executor(
 pub async fn run(context: &Context, capture_only: bool) -> Result<(), Problem> {
     let mut process = process::Process::start(context, "desktop")?;
     let connection = process.connect_with_others(context)?;
-    let (metrics, clock) = (process.metrics.clone(), process.clock.clone());
-    let journal = start(context, &connection, &mut process.supervisor, &metrics, &clock, capture_only).await?;
+    let (metrics, clock, traces) = (process.metrics.clone(), process.clock.clone(), process.traces.clone());
+    let supervisor = &mut process.supervisor;
+    let journal = start(context, &connection, supervisor, &metrics, &clock, &traces, capture_only).await?;
     let mut parts = process.admin_parts("desktop");
     parts.journal = Some(journal.clone());
     parts.outbound = Some(process.outbound(&connection, Source::Control(context.user())));

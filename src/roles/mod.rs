@@ -35,6 +35,7 @@ pub mod settings;
 #[cfg(feature = "worker")]
 mod story;
 pub mod topics;
+mod traced;
 #[cfg(test)]
 #[cfg(all(feature = "desktop", feature = "worker"))]
 mod two_desks_tests;

@@ -16,11 +16,12 @@ use crate::control::server;
 use crate::error::Problem;
 use crate::lifecycle::{Supervisor, stop_signal};
 use crate::stream::Connection;
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, Metrics, Traces};
 
 /// How long the parts of a role are given at a stop: a send in flight is followed to its end, half-typed text cleared.
 const GRACE: Duration = Duration::from_secs(10);
-
+/// How long the last spans may take to reach the collector at a stop.
+const TRACES_GRACE: Duration = Duration::from_secs(2);
 /// How long the servers are given at the very end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -32,6 +33,8 @@ pub struct Process {
     pub metrics: Arc<Metrics>,
     /// Its clock.
     pub clock: Arc<dyn Clock>,
+    /// Its traces.
+    pub traces: Traces,
     stop: CancellationToken,
     servers: Servers,
 }
@@ -101,7 +104,9 @@ impl Process {
         });
         tracing::info!(role, version = env!("CARGO_PKG_VERSION"), "starting");
         let metrics = Arc::new(Metrics::new().with_process());
-        Ok(Self { supervisor, metrics, clock: Arc::new(SystemClock), stop, servers: Servers::default() })
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let traces = Traces::start(&settings, role, clock.clone(), metrics.clone())?;
+        Ok(Self { supervisor, metrics, clock, traces, stop, servers: Servers::default() })
     }
 
     /// The stream of the settings. What differs of its topics is said in the log.
@@ -185,7 +190,8 @@ impl Process {
         Ok(())
     }
 
-    /// Runs until it is asked to stop, or until a part dies; then does the role's `last` work, and stops answering.
+    /// Runs until it is asked to stop, or until a part dies; then does the role's `last` work, hands the last spans to the
+    /// collector, and stops answering.
     ///
     /// # Errors
     /// The part that died.
@@ -193,6 +199,7 @@ impl Process {
         let ended = self.supervisor.run(GRACE).await;
         self.stop.cancel();
         last.await;
+        self.traces.finish(TRACES_GRACE).await;
         self.servers.finish().await;
         tracing::info!("stopped");
         ended.map_err(|died| {

@@ -1,7 +1,7 @@
 //! What carries a journal's rows to the stream and the stream's records into the journal: everything of a desktop but
 //! its eyes and hands.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,16 +9,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::hello::{self, Greeting};
+use super::traced;
 use super::wiring::{Inbound, Outbound};
 use crate::clock::Clock;
-use crate::contract::DesktopId;
 use crate::contract::codec::Incoming;
 use crate::contract::wire::topic;
+use crate::contract::{Command, DesktopId, MessagesDetected, Revision, TurnId};
 use crate::journal::{Accepted, Journal, JournalError};
 use crate::lifecycle::Supervisor;
-use crate::stream::{Batch, Connection, NotDone};
+use crate::stream::{Batch, Connection, NotDone, Received};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Place;
+use crate::telemetry::traces::SpanContext;
 
 /// How often the journal is asked what is due although nothing was said to have changed.
 const PUBLISH_TICK: Duration = Duration::from_millis(200);
@@ -105,7 +107,6 @@ fn not_done(error: &JournalError) -> NotDone {
 }
 
 async fn take_commands(shared: &Shared, inbound: &Inbound, own: &DesktopId, batch: &Batch) -> Result<(), NotDone> {
-    use crate::contract::Command;
     for received in batch.iter() {
         match inbound.read(received).await? {
             Some(Incoming::Command(command)) => {
@@ -117,14 +118,26 @@ async fn take_commands(shared: &Shared, inbound: &Inbound, own: &DesktopId, batc
                 };
                 // Several desktops share a partition.
                 if desktop == own {
-                    let accepted = shared.journal.accept(command, shared.clock.now()).await;
-                    count_accepted(&shared.metrics, accepted.map_err(|error| not_done(&error))?);
+                    accept(shared, received, command).await.map_err(|error| not_done(&error))?;
                 }
             }
             Some(_) => inbound.bury(received, "a record of this type does not belong to this topic").await?,
             None => {}
         }
     }
+    Ok(())
+}
+
+async fn accept(shared: &Shared, received: &Received, command: Command) -> Result<(), JournalError> {
+    let span = match &command {
+        Command::Send(send) => Some(traced::accepting(shared.outbound.traces(), received, send)),
+        Command::Withdraw(_) | Command::TurnRecorded(_) | Command::OutcomeRecorded(_) => None,
+    };
+    let accepted = shared.journal.accept(command, shared.clock.now()).await;
+    if let Some(span) = span.filter(|_| matches!(accepted, Ok(Accepted::Repeated) | Err(_))) {
+        span.forget();
+    }
+    count_accepted(&shared.metrics, accepted?);
     Ok(())
 }
 
@@ -168,10 +181,10 @@ async fn take_controls(shared: &Shared, inbound: &Inbound, batch: &Batch) -> Res
 /// the rows stay where they are.
 async fn publish(shared: Shared) -> Result<(), JournalError> {
     let mut changed = shared.journal.changed();
-    let (mut wait, mut quiet) = (PUBLISH_TICK, Quiet::default());
+    let (mut wait, mut quiet, mut waits) = (PUBLISH_TICK, Quiet::default(), Waits::default());
     while !shared.stop.is_cancelled() {
         let now = Instant::now();
-        match publish_due(&shared).await {
+        match publish_due(&shared, &mut waits).await {
             Ok(()) => wait = PUBLISH_TICK,
             Err(why) => {
                 wait = if wait < PUBLISH_RETRY.0 { PUBLISH_RETRY.0 } else { (wait * 2).min(PUBLISH_RETRY.1) };
@@ -189,7 +202,7 @@ async fn publish(shared: Shared) -> Result<(), JournalError> {
             }
         }
     }
-    if let Err(why) = publish_due(&shared).await {
+    if let Err(why) = publish_due(&shared, &mut waits).await {
         tracing::warn!(why, "what is due stays in the journal until the next start");
     }
     shared.outbound.flush(Duration::from_secs(2)).await;
@@ -216,11 +229,31 @@ impl Quiet {
     }
 }
 
-async fn publish_due(shared: &Shared) -> Result<(), String> {
+/// The most waits that are remembered.
+const WAITS_MAX: usize = 4_096;
+
+/// Where the waits of published turns stand in their traces: what is published again waited once.
+#[derive(Default)]
+struct Waits(HashMap<(TurnId, Revision), Option<SpanContext>>);
+
+impl Waits {
+    fn of(&mut self, shared: &Shared, turn: &MessagesDetected) -> Option<SpanContext> {
+        let traces = shared.outbound.traces();
+        if !traces.is_on() {
+            return None;
+        }
+        if self.0.len() >= WAITS_MAX {
+            self.0.clear();
+        }
+        *self.0.entry((turn.turn, turn.revision)).or_insert_with(|| traced::waited(traces, turn))
+    }
+}
+
+async fn publish_due(shared: &Shared, waits: &mut Waits) -> Result<(), String> {
     let said = |error: JournalError| error.to_string();
     let now = shared.clock.now();
     for turn in shared.journal.turns_to_publish(now).await.map_err(said)? {
-        shared.outbound.turn(&turn).await?;
+        shared.outbound.turn(&turn, waits.of(shared, &turn)).await?;
         shared.journal.turn_published(turn.turn, turn.revision, shared.clock.now()).await.map_err(said)?;
         shared.metrics.turns_published.inc();
         tracing::info!(turn = %turn.turn, revision = turn.revision.0, conversation = %turn.conversation.id, "turn published");

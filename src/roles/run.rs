@@ -11,9 +11,10 @@ use crate::error::Problem;
 pub async fn run(context: &Context) -> Result<(), Problem> {
     let mut process = process::Process::start(context, "run")?;
     let connection = process.connect(context)?;
-    let (metrics, clock) = (process.metrics.clone(), process.clock.clone());
-    let running = worker::start(context, &connection, &mut process.supervisor, &metrics, &clock).await?;
-    let journal = desktop::start(context, &connection, &mut process.supervisor, &metrics, &clock, false).await?;
+    let (metrics, clock, traces) = (process.metrics.clone(), process.clock.clone(), process.traces.clone());
+    let supervisor = &mut process.supervisor;
+    let running = worker::start(context, &connection, supervisor, &metrics, &clock, &traces).await?;
+    let journal = desktop::start(context, &connection, supervisor, &metrics, &clock, &traces, false).await?;
     let mut parts = process.admin_parts("run");
     parts.worker = Some(running.clone());
     parts.journal = Some(journal.clone());

@@ -32,7 +32,7 @@ struct Bus {
 
 #[async_trait]
 impl Commands for Bus {
-    async fn publish(&self, command: &Command) -> Result<(), CommandsError> {
+    async fn publish(&self, command: &Command, _traceparent: Option<&str>) -> Result<(), CommandsError> {
         self.commands.lock().unwrap().push(command.clone());
         Ok(())
     }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Context;
 use super::applications::Sight;
+use super::{Context, traced};
 use crate::capture::{self, Found, JournalLooks, Observer, Target, ViewReader, Watcher};
 use crate::clock::Clock;
 use crate::contract::{Conversation, ConversationId, ConversationKind, Mode};
 use crate::error::Problem;
-use crate::journal::Journal;
+use crate::journal::{Grown, Journal};
 use crate::lifecycle::Supervisor;
 use crate::screen::geometry::Frame;
 use crate::screen::matching;
@@ -19,15 +19,15 @@ use crate::screen::reader::{Names, PaneReader};
 use crate::screen::text::ocr::Tesseract;
 use crate::screen::window::{ScreenError, WindowId, WindowInfo};
 use crate::screen::x11::X11;
-use crate::telemetry::Metrics;
 use crate::telemetry::metrics::WindowState;
+use crate::telemetry::{Metrics, Traces};
 
 /// A clock that is shared with the other parts.
 struct Shared(Arc<dyn Clock>);
 
 impl Clock for Shared {
     fn now(&self) -> jiff::Timestamp {
-        self.0.now()
+        self.metrics.now()
     }
 }
 
@@ -41,6 +41,7 @@ pub fn start(
     journal: Journal,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
+    traces: &Traces,
     supervisor: &mut Supervisor,
 ) -> Result<(), Problem> {
     let settings: capture::Settings = context.layers.section("capture")?;
@@ -61,7 +62,7 @@ pub fn start(
         gate: move |conversation: &Conversation| {
             gate.block_on(asked.effective_mode(conversation)).map_or(Mode::Off, |(mode, _)| mode)
         },
-        observer: Measured(metrics.clone()),
+        observer: Measured { metrics: metrics.clone(), traces: traces.clone() },
         clock: Shared(clock.clone()),
         settings,
         stop: supervisor.stop_token(),
@@ -137,29 +138,36 @@ impl ViewReader for ProfiledReader {
     }
 }
 
-/// Tells the metrics.
-struct Measured(Arc<Metrics>);
+/// Tells the metrics and the traces.
+struct Measured {
+    metrics: Arc<Metrics>,
+    traces: Traces,
+}
 
 impl Observer for Measured {
     fn on_look(&mut self, took: Duration) {
-        self.0.capture_look.observe(took.as_secs_f64());
+        self.metrics.capture_look.observe(took.as_secs_f64());
+    }
+
+    fn on_grown(&mut self, conversation: ConversationId, grown: Grown, took: Duration) {
+        traced::looked(&self.traces, conversation, grown, took);
     }
 
     fn on_round(&mut self, watched: usize, refused: usize) {
-        self.0.chat_windows.of(WindowState::Read).set(watched as f64);
-        self.0.chat_windows.of(WindowState::Refused).set(refused as f64);
+        self.metrics.chat_windows.of(WindowState::Read).set(watched as f64);
+        self.metrics.chat_windows.of(WindowState::Refused).set(refused as f64);
     }
 
     fn on_detected(&mut self, count: usize) {
-        self.0.messages_detected.inc_by(count as f64);
+        self.metrics.messages_detected.inc_by(count as f64);
     }
 
     fn on_confidence(&mut self, confidence: f64) {
-        self.0.ocr_confidence.observe(confidence);
+        self.metrics.ocr_confidence.observe(confidence);
     }
 
     fn on_error(&mut self, conversation: ConversationId, error: &str) {
-        self.0.capture_errors.inc();
+        self.metrics.capture_errors.inc();
         tracing::warn!(%conversation, error, "a look failed; it is tried again");
     }
 }

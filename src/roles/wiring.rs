@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::sync::Mutex;
 
-use super::Context;
+use super::{Context, traced};
 use crate::clock::Clock;
 #[cfg(feature = "worker")]
 use crate::contract::Command;
@@ -14,12 +14,16 @@ use crate::contract::ControlRecord;
 #[cfg(feature = "worker")]
 use crate::contract::Notice;
 use crate::contract::codec::{Codec, Envelope, Incoming, Source};
-use crate::contract::wire::WireRecord;
+use crate::contract::wire::{WireRecord, topic};
 #[cfg(feature = "desktop")]
 use crate::contract::{DesktopHello, MessagesDetected, ReplyOutcome};
 use crate::error::Problem;
 use crate::retry::{self, Schedule};
 use crate::stream::{self, Connection, Gate, GateLimits, NotDone, PasswordReference, Producer, Received, Verdict};
+use crate::telemetry::Traces;
+use crate::telemetry::traces::Span;
+#[cfg(feature = "desktop")]
+use crate::telemetry::traces::SpanContext;
 
 /// How long a record that could not be buried is tried again before the batch is handed over again.
 const BURIAL: Schedule = Schedule {
@@ -36,13 +40,14 @@ pub struct Outbound {
     acknowledging: Producer,
     source: Source,
     clock: Arc<dyn Clock>,
+    traces: Traces,
 }
 
 impl Outbound {
     /// A writer for `source` on this connection.
     pub fn new(connection: &Connection, source: Source, clock: Arc<dyn Clock>) -> Self {
         let (codec, producer) = (connection.codec(), connection.producer());
-        Self { codec, acknowledging: producer.clone(), producer, source, clock }
+        Self { codec, acknowledging: producer.clone(), producer, source, clock, traces: Traces::default() }
     }
 
     /// The same, gathering acknowledgements: nobody waits for them, and a request for each would be two of the three
@@ -56,21 +61,46 @@ impl Outbound {
         Ok(Self { acknowledging, ..self })
     }
 
+    /// The same, with a span for each turn, command and outcome that it hands over.
+    #[must_use]
+    pub fn traced(self, traces: Traces) -> Self {
+        Self { traces, ..self }
+    }
+
+    /// Where its spans go.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
+    }
+
     fn envelope(&self) -> Envelope {
         Envelope { source: self.source.clone(), time: self.clock.now(), traceparent: None }
+    }
+
+    fn envelope_of(&self, span: &Span) -> Envelope {
+        Envelope { traceparent: span.context().map(|place| place.to_string()), ..self.envelope() }
+    }
+
+    async fn send_in<E: std::fmt::Display>(&self, mut span: Span, record: Result<WireRecord, E>) -> Result<(), String> {
+        let sent = self.send(record).await;
+        if sent.is_err() {
+            span.fail("not_taken");
+        }
+        sent
     }
 
     async fn send<E: std::fmt::Display>(&self, record: Result<WireRecord, E>) -> Result<(), String> {
         send_by(&self.producer, record).await
     }
 
-    /// Publishes a turn.
+    /// Publishes a turn, from this place in its trace.
     ///
     /// # Errors
     /// Why the broker did not take it, as a sentence.
     #[cfg(feature = "desktop")]
-    pub async fn turn(&self, turn: &MessagesDetected) -> Result<(), String> {
-        self.send(self.codec.encode_messages(turn, &self.envelope())).await
+    pub async fn turn(&self, turn: &MessagesDetected, below: Option<SpanContext>) -> Result<(), String> {
+        let span = traced::sending(&self.traces, topic::MESSAGES, turn.into(), below);
+        let record = self.codec.encode_messages(turn, &self.envelope_of(&span));
+        self.send_in(span, record).await
     }
 
     /// Publishes an outcome.
@@ -79,7 +109,10 @@ impl Outbound {
     /// Why the broker did not take it, as a sentence.
     #[cfg(feature = "desktop")]
     pub async fn outcome(&self, outcome: &ReplyOutcome) -> Result<(), String> {
-        self.send(self.codec.encode_outcome(outcome, &self.envelope())).await
+        let below = traced::below_which_it_ended(&self.traces, outcome);
+        let span = traced::sending(&self.traces, topic::OUTCOMES, outcome.into(), below);
+        let record = self.codec.encode_outcome(outcome, &self.envelope_of(&span));
+        self.send_in(span, record).await
     }
 
     /// Publishes a hello.
@@ -100,17 +133,22 @@ impl Outbound {
         self.send(self.codec.encode_notice(notice, &self.envelope())).await
     }
 
-    /// Publishes a command.
+    /// Publishes a command, from this place in its turn's trace.
     ///
     /// # Errors
     /// Why the broker did not take it, as a sentence.
     #[cfg(feature = "worker")]
-    pub async fn command(&self, command: &Command) -> Result<(), String> {
+    pub async fn command(&self, command: &Command, traceparent: Option<&str>) -> Result<(), String> {
         let by = match command {
             Command::TurnRecorded(_) | Command::OutcomeRecorded(_) => &self.acknowledging,
             Command::Send(_) | Command::Withdraw(_) => &self.producer,
         };
-        send_by(by, self.codec.encode_command(command, &self.envelope())).await
+        let Some((about, below)) = traced::of_command(command).zip(traced::place(traceparent)) else {
+            return send_by(by, self.codec.encode_command(command, &self.envelope())).await;
+        };
+        let span = traced::sending(&self.traces, topic::COMMANDS, about, Some(below));
+        let record = self.codec.encode_command(command, &self.envelope_of(&span));
+        self.send_in(span, record).await
     }
 
     /// Publishes a control.

@@ -11,21 +11,21 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::wiring::{Inbound, Outbound, stream_problem};
-use super::{Context, process};
+use super::{Context, process, traced};
 use crate::clock::Clock;
-use crate::contract::codec::{Incoming, Source};
+use crate::contract::codec::{self, Incoming, Source};
 use crate::contract::wire::topic;
-use crate::contract::{Command, Notice};
+use crate::contract::{Command, DesktopHello, MessagesDetected, Notice, ReplyOutcome};
 use crate::error::{Class, Classified as _, Problem};
 use crate::generation;
 use crate::generation::observer::Observer;
 use crate::ledger::{self, PostgresLedger, SqliteLedger};
 use crate::lifecycle::{Supervisor, stop_signal};
 use crate::limits;
-use crate::saga::{self, Ledger, LedgerError, Ports, Worker};
+use crate::saga::{self, Ledger, LedgerError, Ports, Rejected, Worker};
 use crate::settings::SecretReference;
 use crate::stream::{self, Batch, Connection, NotDone};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 
 /// How long replies in the making are given where a person waits for the program's end.
 pub const DRAIN_AT_THE_DESK: Duration = Duration::from_secs(3);
@@ -67,8 +67,8 @@ impl Running {
 
 #[async_trait]
 impl saga::Commands for Outbound {
-    async fn publish(&self, command: &Command) -> Result<(), saga::CommandsError> {
-        self.command(command).await.map_err(saga::CommandsError)
+    async fn publish(&self, command: &Command, traceparent: Option<&str>) -> Result<(), saga::CommandsError> {
+        self.command(command, traceparent).await.map_err(saga::CommandsError)
     }
     async fn notify(&self, notice: &Notice) -> Result<(), saga::CommandsError> {
         self.notice(notice).await.map_err(saga::CommandsError)
@@ -135,26 +135,28 @@ pub async fn start(
     supervisor: &mut Supervisor,
     metrics: &Arc<Metrics>,
     clock: &Arc<dyn Clock>,
+    traces: &Traces,
 ) -> Result<Running, Problem> {
     let saga_settings: saga::Settings = context.layers.section("saga")?;
     saga_settings.check()?;
     let stream_settings: stream::Settings = context.layers.section("stream")?;
     let opened = open_limits(context, supervisor, metrics, clock).await?;
     let generation_settings: generation::Settings = context.layers.section("generation")?;
-    let secrets = secrets(context, &generation_settings)?;
-    let names = generation_settings.chain.iter().map(String::as_str);
-    let observer: Arc<dyn Observer> = Arc::new(super::observed::Providers::new(metrics.clone(), names));
-    let chain = generation::build_observed(&generation_settings, &secrets, clock, &observer)
-        .map_err(|problems| first(&problems))?;
+    let generator = generator(context, &generation_settings, metrics, clock, traces)?;
     let (ledger, ledger_settings) = open_ledger(context, clock.clone()).await?;
     super::files::raise(super::files::needed(&generation_settings, &ledger_settings));
-    let ledger: Arc<dyn Ledger> = Arc::new(super::counted::Counted::new(ledger, metrics.clone(), clock.clone()));
+    let ledger: Arc<dyn Ledger> = Arc::new(
+        super::counted::Counted::new(ledger, metrics.clone(), clock.clone())
+            .traced(traces.clone(), if ledger_settings.is_postgres() { "postgresql" } else { "sqlite" }),
+    );
 
     let name = format!("worker-{}", std::process::id());
-    let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone()).gathering(connection)?;
+    let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone())
+        .gathering(connection)?
+        .traced(traces.clone());
     let ports = Ports {
         ledger: ledger.clone(),
-        generator: Arc::new(super::observed::Timed::new(chain, metrics.clone())),
+        generator,
         limits: Arc::new(super::observed::Guarded::new(opened.limits, metrics.clone())),
         memory: opened.memory,
         commands: Arc::new(outbound),
@@ -170,12 +172,13 @@ pub async fn start(
     let joined = consumer.joined();
     tell_lag(consumer.lag(), metrics, clock, supervisor);
     let (stop, inbound) = (supervisor.stop_token(), Arc::new(Inbound::new(connection, metrics.clone())));
-    let consuming = worker.clone();
+    let (consuming, tracing) = (worker.clone(), traces.clone());
     supervisor.spawn("the worker's consumer", async move {
         consumer
             .run(stop, move |batch: Batch| {
                 let (worker, inbound) = (consuming.clone(), inbound.clone());
-                async move { handle(&worker, &inbound, &batch).await }
+                let traces = tracing.clone();
+                async move { handle(&worker, &inbound, &traces, &batch).await }
             })
             .await
     });
@@ -221,6 +224,23 @@ async fn tell_figures(
         tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(Duration::from_secs(5)) => {} }
     }
     Ok(())
+}
+
+/// The provider chain of the settings, watched.
+fn generator(
+    context: &Context,
+    settings: &generation::Settings,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+    traces: &Traces,
+) -> Result<Arc<dyn saga::Generator>, Problem> {
+    let secrets = secrets(context, settings)?;
+    let names = settings.chain.iter().map(String::as_str);
+    let observer: Arc<dyn Observer> = Arc::new(super::observed::Providers::new(metrics.clone(), names));
+    let observer: Arc<dyn Observer> = Arc::new(traced::TracedProviders::new(observer, traces.clone()));
+    let chain = generation::build_observed(settings, &secrets, clock, &observer);
+    let timed = super::observed::Timed::new(chain.map_err(|problems| first(&problems))?, metrics.clone());
+    Ok(Arc::new(traced::Drafting::new(timed, traces.clone())))
 }
 
 /// The limits and the memory of the settings, kept alive under `supervisor`.
@@ -286,39 +306,74 @@ fn secret(context: &Context, reference: SecretReference, what: &str) -> Result<S
     }
 }
 
-/// One batch: hellos, turns and outcomes in the order in which they came, runs of a kind together.
-async fn handle(worker: &Worker, inbound: &Inbound, batch: &Batch) -> Result<(), NotDone> {
-    let (mut turns, mut outcomes, mut hellos) = (Vec::new(), Vec::new(), Vec::new());
+/// What a batch holds, each with its place in it.
+#[derive(Default)]
+struct Sorted {
+    hellos: Vec<(usize, DesktopHello)>,
+    turns: Vec<(usize, MessagesDetected)>,
+    outcomes: Vec<(usize, ReplyOutcome)>,
+    spans: traced::Processing,
+}
+
+async fn sorted(inbound: &Inbound, traces: &Traces, batch: &Batch) -> Result<Sorted, NotDone> {
+    let mut sorted = Sorted::default();
     for (index, received) in batch.iter().enumerate() {
         match inbound.read(received).await? {
             None => {}
-            Some(Incoming::Messages(detected)) => turns.push((index, detected)),
-            Some(Incoming::Outcome(outcome)) => outcomes.push((index, outcome)),
-            Some(Incoming::Hello(hello)) => hellos.push((index, hello)),
+            Some(Incoming::Messages(mut detected)) => {
+                let span = traced::processing(traces, received, topic::MESSAGES, (&detected).into());
+                let handed_on = || codec::traceparent(&received.record).map(str::to_owned);
+                detected.traceparent = span.context().map(|place| place.to_string()).or_else(handed_on);
+                sorted.spans.begin(index, span);
+                sorted.turns.push((index, detected));
+            }
+            Some(Incoming::Outcome(outcome)) => {
+                let span = traced::processing(traces, received, topic::OUTCOMES, (&outcome).into());
+                sorted.spans.begin(index, span.with("autoreply.effect", outcome.effect.as_str()));
+                sorted.outcomes.push((index, outcome));
+            }
+            Some(Incoming::Hello(hello)) => sorted.hellos.push((index, hello)),
             Some(Incoming::Command(_) | Incoming::Control(_) | Incoming::Notice(_)) => {
                 inbound.bury(received, "a record of this type does not belong to this topic").await?;
             }
         }
     }
+    Ok(sorted)
+}
+
+/// One batch: hellos, turns and outcomes in the order in which they came, runs of a kind together.
+async fn handle(
+    worker: &Worker,
+    inbound: &Inbound,
+    traces: &Traces,
+    batch: &Batch,
+) -> Result<(), NotDone> {
+    let Sorted { hellos, turns, outcomes, mut spans } = sorted(inbound, traces, batch).await?;
+    let mut refused: Vec<(usize, Rejected)> = Vec::new();
+    let mut put_back = |error: LedgerError| {
+        spans.put_back();
+        not_done(&error)
+    };
     // Hellos before turns, so that who answers is settled first.
     if !hellos.is_empty() {
         let (places, records): (Vec<_>, Vec<_>) = hellos.into_iter().unzip();
-        for refused in worker.on_hellos(records).await.map_err(|error| not_done(&error))? {
-            inbound.bury(&batch[places[refused.index]], &refused.why.to_string()).await?;
-        }
+        let bad = worker.on_hellos(records).await.map_err(&mut put_back)?;
+        refused.extend(bad.into_iter().map(|refused| (places[refused.index], refused.why)));
     }
     // Turns before outcomes: an outcome speaks of a turn that the ledger should hold by then.
     if !turns.is_empty() {
         let (places, records): (Vec<_>, Vec<_>) = turns.into_iter().unzip();
-        for refused in worker.on_messages(records).await.map_err(|error| not_done(&error))? {
-            inbound.bury(&batch[places[refused.index]], &refused.why.to_string()).await?;
-        }
+        let bad = worker.on_messages(records).await.map_err(&mut put_back)?;
+        refused.extend(bad.into_iter().map(|refused| (places[refused.index], refused.why)));
     }
     if !outcomes.is_empty() {
         let (places, records): (Vec<_>, Vec<_>) = outcomes.into_iter().unzip();
-        for refused in worker.on_outcomes(records).await.map_err(|error| not_done(&error))? {
-            inbound.bury(&batch[places[refused.index]], &refused.why.to_string()).await?;
-        }
+        let bad = worker.on_outcomes(records).await.map_err(&mut put_back)?;
+        refused.extend(bad.into_iter().map(|refused| (places[refused.index], refused.why)));
+    }
+    for (place, why) in refused {
+        spans.refuse(place);
+        inbound.bury(&batch[place], &why.to_string()).await?;
     }
     Ok(())
 }
@@ -341,7 +396,8 @@ pub async fn run(context: &Context) -> Result<(), Problem> {
     if !context.layers.section::<ledger::Settings>("ledger")?.is_postgres() {
         tracing::warn!("the ledger is a SQLite file: no second worker can share it (see ledger.url)");
     }
-    let running = start(context, &connection, &mut process.supervisor, &process.metrics, &process.clock).await?;
+    let (metrics, clock, traces) = (process.metrics.clone(), process.clock.clone(), process.traces.clone());
+    let running = start(context, &connection, &mut process.supervisor, &metrics, &clock, &traces).await?;
     let mut parts = process.admin_parts("worker");
     parts.worker = Some(running.clone());
     parts.outbound = Some(process.outbound(&connection, Source::Control(context.user())));

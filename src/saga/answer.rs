@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::handler::Inner;
 use super::state::Phase;
+use super::told;
 use super::{
     Admission, Change, Draft, DraftRequest, EntryId, GenerationError, Kept, LedgerError, OpenSaga, PendingCommand,
     Rejected, StoredDraft, Transition, Transitioned,
@@ -75,7 +76,9 @@ impl Inner {
             Mode::Draft => {
                 let lifetime = Duration::from_millis(self.settings.approval_lifetime_ms);
                 changes.push(Change::RequestApproval { lifetime });
-                self.change(saga, changes).await.map(drop)
+                self.change(saga, changes).await?;
+                told::waits(&saga.detected, &draft.provider);
+                Ok(())
             }
             Mode::Auto => self.issue(saga, draft, changes).await,
         }
@@ -120,6 +123,7 @@ impl Inner {
             messages: detected.messages.clone(),
             context: detected.context.clone(),
             memory,
+            traceparent: detected.traceparent.clone(),
         };
         let mut draft = self.ports.generator.draft(&request, deadline).await.map_err(|error| {
             let reason = match &error {
@@ -167,9 +171,11 @@ impl Inner {
         };
         changes.push(Change::Issue { send: send.clone(), answer_within: self.settings.answer_within() });
         let entry = self.written(saga, changes).await?;
+        told::issued(&send, &draft.provider);
         failpoint::reach("worker.issued_unpublished");
         if let Some(entry) = entry {
-            self.publish(&PendingCommand { entry, command: Command::Send(send) }).await;
+            let traceparent = detected.traceparent.clone();
+            self.publish(&PendingCommand { entry, command: Command::Send(send), traceparent }).await;
         }
         Ok(())
     }
@@ -177,6 +183,7 @@ impl Inner {
     /// Ends it before anything was issued; the ledger undoes what was done in the same transaction.
     pub(super) async fn abandon(self: &Arc<Self>, saga: &OpenSaga, effect: Effect, reason: String) -> Result<(), Stop> {
         self.change(saga, vec![Change::Abandon { effect, reason: reason.clone() }]).await?;
+        told::ended(&saga.detected, effect, &reason);
         self.tell_ended(&saga.detected, effect, &reason);
         Ok(())
     }
@@ -198,6 +205,7 @@ impl Inner {
             revision: saga.detected.revision,
             lease: saga.lease,
             who: self.name.clone(),
+            traceparent: saga.detected.traceparent.clone(),
             changes,
         };
         let ask = || self.groups.transition(transition.clone());

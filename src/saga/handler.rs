@@ -17,13 +17,14 @@ use super::group::Groups;
 use super::notices::not_owner;
 use super::publications::Publications;
 use super::state::Phase;
+use super::told;
 use super::{
     Applied, Decided, Decision, Generator, Kept, LeaseRequest, LeaseToken, Ledger, LedgerError, Limits, Memory,
     OpenSaga, PendingCommand, Receipt, Rejected, Settings, Taken, Terms,
 };
 use crate::clock::Clock;
 use crate::contract::{
-    Command, ConversationId, DraftVersion, MessagesDetected, Notice, OutcomeRecorded, ReplyOutcome, Revision, TurnId,
+    Command, ConversationId, DraftVersion, MessagesDetected, Notice, OutcomeRecorded, ReplyOutcome, TurnId,
     TurnRecorded,
 };
 use crate::failpoint;
@@ -36,8 +37,8 @@ pub struct CommandsError(pub String);
 /// Where commands to desktops go.
 #[async_trait]
 pub trait Commands: Send + Sync + 'static {
-    /// Returns once the command is safe on its way.
-    async fn publish(&self, command: &Command) -> Result<(), CommandsError>;
+    /// Returns once the command is safe on its way. `traceparent` says where its turn stands in its trace.
+    async fn publish(&self, command: &Command, traceparent: Option<&str>) -> Result<(), CommandsError>;
 
     /// As [`Commands::publish`], for what is no command.
     async fn notify(&self, notice: &Notice) -> Result<(), CommandsError>;
@@ -142,12 +143,16 @@ impl Worker {
                 desktop: detected.desktop.clone(),
             }));
             match receipt {
-                Receipt::New(mine) | Receipt::Newer(mine) => taken.push((detected, mine)),
+                Receipt::New(mine) | Receipt::Newer(mine) => {
+                    told::recorded(&detected);
+                    taken.push((detected, mine));
+                }
                 Receipt::NotOwner(owner) => {
+                    told::not_owner(&detected, &owner);
                     inner.cancel(detected.turn);
                     notices.push(not_owner(&detected, &owner));
                 }
-                Receipt::Known | Receipt::Closed => {}
+                Receipt::Known | Receipt::Closed => told::known(&detected),
             }
         }
         self.acknowledge(acknowledgements);
@@ -168,6 +173,9 @@ impl Worker {
         let applied = self.inner.ports.ledger.apply_outcomes(&batch).await?;
         let (mut refused, mut acknowledgements, mut exchanges) = (Vec::new(), Vec::new(), Vec::new());
         for (index, (outcome, applied)) in batch.into_iter().zip(applied).enumerate() {
+            if let Ok(applied) = &applied {
+                told::applied(&outcome, applied);
+            }
             match applied {
                 Ok(Applied::Ended { exchange, .. }) => {
                     self.inner.cancel(outcome.turn);
@@ -230,7 +238,9 @@ impl Worker {
     ) -> Result<Decided, LedgerError> {
         let answer_within = self.inner.settings.answer_within();
         let decision = Decision { turn, version, by: by.to_owned(), approve, answer_within };
-        self.inner.ports.ledger.decide(&decision).await
+        let decided = self.inner.ports.ledger.decide(&decision).await?;
+        told::decided(&decision, &decided);
+        Ok(decided)
     }
 
     /// Forgets a peer, in the ledger and in the memory.
@@ -296,9 +306,11 @@ impl Worker {
     fn acknowledge(&self, commands: Vec<Command>) {
         let inner = Arc::clone(&self.inner);
         self.inner.spawn(async move {
-            for result in join_all(commands.iter().map(|command| inner.ports.commands.publish(command))).await {
+            let told = join_all(commands.iter().map(|command| inner.ports.commands.publish(command, None))).await;
+            for (command, result) in commands.iter().zip(told) {
                 if let Err(error) = result {
-                    tracing::warn!(%error, "an acknowledgement was not published; the desktop asks again");
+                    let turn = command.turn();
+                    tracing::warn!(%turn, %error, "an acknowledgement was not published; the desktop asks again");
                 }
             }
         });
@@ -345,13 +357,9 @@ impl Inner {
 
     /// Publishes a command of the outbox; the ledger hears of it soon. What fails is published by recovery.
     pub(super) async fn publish(&self, pending: &PendingCommand) {
-        let (turn, revision): (Option<TurnId>, Option<Revision>) = match &pending.command {
-            Command::Send(send) => (Some(send.turn), Some(send.revision)),
-            Command::Withdraw(withdraw) => (Some(withdraw.turn), Some(withdraw.revision)),
-            Command::TurnRecorded(_) | Command::OutcomeRecorded(_) => (None, None),
-        };
-        if let Err(error) = self.ports.commands.publish(&pending.command).await {
-            tracing::warn!(?turn, ?revision, %error, "a command stays in the outbox; recovery publishes it");
+        if let Err(error) = self.ports.commands.publish(&pending.command, pending.traceparent.as_deref()).await {
+            let (turn, revision) = (pending.command.turn(), pending.command.revision());
+            tracing::warn!(%turn, %revision, %error, "a command stays in the outbox; recovery publishes it");
             return;
         }
         self.publications.note(pending.entry);

@@ -193,6 +193,8 @@ pub struct Transition {
     pub lease: LeaseToken,
     /// Who asks, for the story.
     pub who: String,
+    /// Where its turn stands in its trace, for who watches; it is not kept.
+    pub traceparent: Option<String>,
     /// What is to change, in this order; each must be legal in the state that the one before leads to.
     pub changes: Vec<Change>,
 }
@@ -240,6 +242,8 @@ pub struct PendingCommand {
     pub entry: EntryId,
     /// The command.
     pub command: Command,
+    /// Where its turn stands in its trace, as a W3C `traceparent`.
+    pub traceparent: Option<String>,
 }
 
 /// A person's word about a draft.

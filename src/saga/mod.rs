@@ -12,6 +12,7 @@ mod publications;
 mod recovery;
 mod settings;
 pub mod state;
+mod told;
 
 #[cfg(test)]
 pub(crate) mod samples;

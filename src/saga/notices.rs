@@ -76,9 +76,11 @@ impl Inner {
         }
         let telling = Arc::clone(inner);
         inner.spawn(async move {
-            for told in join_all(notices.iter().map(|notice| telling.ports.commands.notify(notice))).await {
+            let told = join_all(notices.iter().map(|notice| telling.ports.commands.notify(notice))).await;
+            for (notice, told) in notices.iter().zip(told) {
                 if let Err(error) = told {
-                    tracing::warn!(%error, "a desk was not told; it hears the rest with its next hello");
+                    let desktop = notice.desktop();
+                    tracing::warn!(%desktop, %error, "a desk was not told; it hears the rest with its next hello");
                 }
             }
         });

@@ -33,6 +33,8 @@ pub struct DraftRequest {
     pub context: Vec<ContextLine>,
     /// Earlier exchanges of this conversation, oldest first.
     pub memory: Vec<Exchange>,
+    /// Where the turn stands in its trace, as a W3C `traceparent`; no model is told.
+    pub traceparent: Option<String>,
 }
 
 /// A reply that has passed validation.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::Stop;
 use super::handler::Worker;
 use super::state::Phase;
+use super::told;
 use super::{Change, Kept, LedgerError, OpenSaga, PendingCommand, Retention};
 use crate::contract::{Command, Effect, ReplyWithdraw};
 
@@ -67,6 +68,7 @@ impl Worker {
         let mut done = Recovered::default();
         for saga in ledger.take_over(&inner.lease(), batch).await? {
             done.taken_over += 1;
+            told::taken_over(&saga);
             self.start(saga, Kept::NotAsked);
         }
         for saga in ledger.take_overdue(&inner.lease(), batch).await? {
@@ -101,7 +103,10 @@ impl Worker {
                 let reason = "no outcome came, and no answer to the withdrawal".to_owned();
                 let change = Change::HandOver { reason: reason.clone() };
                 let done = inner.change(saga, vec![change]).await;
-                done.map(|_| inner.tell_ended(&saga.detected, Effect::NeedsAttention, &reason))
+                done.map(|_| {
+                    told::handed_over(&saga.detected, &reason);
+                    inner.tell_ended(&saga.detected, Effect::NeedsAttention, &reason);
+                })
             }
             Phase::AwaitingApproval => {
                 inner.abandon(saga, Effect::Expired, "nobody approved the draft in time".to_owned()).await
@@ -134,8 +139,11 @@ impl Worker {
         };
         let answer_within = Duration::from_millis(self.inner.settings.outcome_grace_ms);
         let change = Change::Withdraw { withdraw: withdraw.clone(), answer_within };
-        if let Some(entry) = self.inner.written(saga, vec![change]).await? {
-            self.inner.publish(&PendingCommand { entry, command: Command::Withdraw(withdraw) }).await;
+        let entry = self.inner.written(saga, vec![change]).await?;
+        told::asked_back(&saga.detected);
+        if let Some(entry) = entry {
+            let traceparent = saga.detected.traceparent.clone();
+            self.inner.publish(&PendingCommand { entry, command: Command::Withdraw(withdraw), traceparent }).await;
         }
         Ok(())
     }

@@ -31,6 +31,7 @@ pub(crate) fn turn(peer: &str, number: u64, revision: u32) -> MessagesDetected {
         context: Vec::new(),
         mode: Mode::Auto,
         detected_at,
+        traceparent: None,
     }
 }
 

@@ -216,6 +216,10 @@ catalogue! {
     lag_seconds: By<GaugeVec, ConsumedTopic> = "autoreply_consumer_lag_seconds" by Worker;
     /// Times the group gave this worker its partitions anew.
     rebalances: Counter = "autoreply_consumer_rebalances_total" by Worker;
+    /// Spans that the collector has taken.
+    spans_exported: Counter = "autoreply_spans_exported_total" by All;
+    /// Spans that were lost: no room was left for them, or the collector refused them.
+    spans_dropped: Counter = "autoreply_spans_dropped_total" by All;
     /// Free space on the disk of the data directory.
     disk_free: Gauge = "autoreply_disk_free_bytes" by All;
     /// Size of the disk of the data directory.

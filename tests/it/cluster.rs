@@ -5,12 +5,14 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use autoreply::testing::collector::Collector;
 use autoreply::testing::{Server, address};
 use autoreply_rig::PeerHandle;
 use autoreply_rig::child::{Kin, tied};
 use sqlx::{Connection as _, Row as _};
 
 use crate::harness::{Bench, PATIENCE, PROGRAM, ask_at, heard_from, skip, wait_for};
+use crate::traces::{follow, hold_no};
 
 /// How long the model takes: time enough to find out which worker waits for it, and to kill that one.
 const MODEL_MS: u32 = 6_000;
@@ -22,6 +24,7 @@ struct Cluster {
     settings: String,
     database: String,
     model: Kin,
+    collector: Collector,
     directory: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
 }
@@ -40,8 +43,11 @@ impl Cluster {
         let name = format!("it_{}", uuid::Uuid::new_v4().simple());
         let database = runtime.block_on(create_database(&postgres, &name));
         let (model, model_address) = start_model(&stub, directory.path());
+        let collector = Collector::start().unwrap();
+        let endpoint = collector.endpoint();
         let settings = format!(
             r#"
+telemetry.otlp_endpoint = "{endpoint}"
 stream.brokers = "{kafka}"
 stream.topic_prefix = "{name}"
 stream.worker_group = "{name}"
@@ -58,7 +64,7 @@ telemetry.log_format = "json"
 telemetry.log_filter = "info,autoreply=debug"
 "#
         );
-        let cluster = Self { settings, database, model, directory, runtime };
+        let cluster = Self { settings, database, model, collector, directory, runtime };
         for words in [&["topics", "apply", "--yes"][..], &["migrate"]] {
             let output = cluster.command("prepare", words).output().unwrap();
             assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -128,15 +134,13 @@ fn kill(mut kin: Kin) {
 
 /// What one desk needs for the test: its bench, its peer, and its account.
 fn desk(test: &str, cluster: &Cluster, id: &str, account: &str) -> Option<(Bench, PeerHandle)> {
-    // Only the stream is shared; a desk knows neither ledger nor model.
-    let shared: String = cluster.settings.lines().filter(|line| line.starts_with("stream.")).fold(
-        String::new(),
-        |mut settings, line| {
-            settings.push_str(line);
-            settings.push('\n');
-            settings
-        },
-    );
+    // Only the stream and the collector are shared; a desk knows neither ledger nor model.
+    let shares = |line: &&str| line.starts_with("stream.") || line.starts_with("telemetry.otlp");
+    let shared: String = cluster.settings.lines().filter(shares).fold(String::new(), |mut settings, line| {
+        settings.push_str(line);
+        settings.push('\n');
+        settings
+    });
     let bench = Bench::up_as(test, "desktop", (id, account), &shared)?;
     let peer = bench.peer(&format!("{id}peer"), 0);
     Some((bench, peer))
@@ -164,6 +168,15 @@ fn two_desks_are_answered_once_though_a_worker_is_killed() {
         .iter()
         .position(|worker| owner.contains(&worker.pid().to_string()))
         .unwrap_or_else(|| panic!("{owner} is none of the workers"));
+    // Not before its part of the trace is safe: the model still takes its time.
+    let instance = format!(":{}", workers[place].pid());
+    wait_for("the span of what the worker recorded", || {
+        let spans = cluster.collector.spans();
+        let recorded = spans
+            .iter()
+            .find(|seen| seen.span.name == "process autoreply.messages" && seen.instance().ends_with(&instance));
+        recorded.map(drop)
+    });
     kill(workers.remove(place));
 
     for (peer, account) in [(&alice, "autoeast"), (&bob, "autowest")] {
@@ -176,6 +189,10 @@ fn two_desks_are_answered_once_though_a_worker_is_killed() {
     assert_eq!(cluster.ask_ledger("select turn::text from sagas").len(), 2, "a turn each and no other");
     let taken_over = cluster.ask_ledger("select turn::text from sagas where takeovers > 0");
     assert!(!taken_over.is_empty(), "the dead worker's turn was taken over");
+    // Each is one trace through three processes; that of the dead worker's turn goes through four.
+    let turns = cluster.ask_ledger("select turn::text from sagas");
+    turns.iter().for_each(|turn| follow(&cluster.collector, turn, true));
+    hold_no(&cluster.collector, &["what are your opening hours today", "how much is the price now", ANSWER]);
     on_east.stop();
     on_west.stop();
     assert_eq!(heard_from(&alice, "autoeast"), [ANSWER]);

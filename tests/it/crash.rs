@@ -4,7 +4,7 @@
 
 use crate::harness::{Bench, Running, ask, heard, talk, wait_for, wait_heard};
 
-fn has_fail_points(test: &str) -> bool {
+pub fn has_fail_points(test: &str) -> bool {
     if cfg!(feature = "failpoints") {
         return true;
     }

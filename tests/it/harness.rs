@@ -205,7 +205,8 @@ impl Bench {
         (1..=self.starts.get()).map(|number| self.log(number)).filter(tells).collect()
     }
 
-    fn log(&self, number: u32) -> PathBuf {
+    /// The log of the start of this number, from 1.
+    pub fn log(&self, number: u32) -> PathBuf {
         self.desk.logs().join(format!("autoreply-{number}.log"))
     }
 

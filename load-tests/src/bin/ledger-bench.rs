@@ -94,7 +94,7 @@ impl Memory for Rest {
 
 #[async_trait]
 impl Commands for Rest {
-    async fn publish(&self, command: &Command) -> Result<(), CommandsError> {
+    async fn publish(&self, command: &Command, _traceparent: Option<&str>) -> Result<(), CommandsError> {
         if let Command::Send(send) = command {
             self.commands.send((send.turn, Instant::now())).map_err(|error| CommandsError(error.to_string()))?;
         }
@@ -128,6 +128,7 @@ fn turn(journal: JournalId, number: u64, now: jiff::Timestamp) -> Result<Message
         context: Vec::new(),
         mode: Mode::Auto,
         detected_at: now,
+        traceparent: None,
     })
 }
 

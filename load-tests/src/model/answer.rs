@@ -177,6 +177,7 @@ mod tests {
             messages: vec![message(format!("first {}", token(3))), message(format!("then \"{}\"", token(4)))],
             context: vec![ContextLine { sender: "bob".into(), direction: Direction::Inbound, text: token(2) }],
             memory: vec![Exchange { inbound: token(0), reply: token(1), at: jiff::Timestamp::UNIX_EPOCH }],
+            traceparent: None,
         };
         let prompt = context::build(&request, "Be kind.", 1_000);
         let messages: Vec<_> =

@@ -395,6 +395,7 @@ fn detected(turn: &Turn, journal: JournalId, desktop: DesktopId, at: Timestamp) 
         context: vec![line("Good morning, thank you for the quick help yesterday."), line("One more thing.")],
         mode: Mode::Auto,
         detected_at: at,
+        traceparent: None,
     }
 }
 

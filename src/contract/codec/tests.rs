@@ -53,6 +53,7 @@ fn detected() -> MessagesDetected {
         }],
         mode: Mode::Auto,
         detected_at: at(),
+        traceparent: None,
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) struct TurnRow {
     pub(super) peer: String,
     pub(super) body: String,
     pub(super) owner_token: Option<u64>,
+    pub(super) traceparent: Option<String>,
 }
 
 /// A row of `drafts`.

@@ -46,7 +46,7 @@ pub(super) const TAKE_OVER: &str = "
         select gen_random_uuid(), turn, revision, (select ledger_now()), $1, 'taken_over', state, state,
                'the lease had ended' from taken)
     select s.turn, s.revision, s.state, s.effect, s.lease_token, s.takeovers, t.body, t.owner_token,
-           d.version, d.text, d.provider, d.ceiling
+           t.traceparent, d.version, d.text, d.provider, d.ceiling
     from taken s join turns t on t.turn = s.turn
     left join drafts d on d.turn = s.turn and d.revision = s.revision and d.text is not null
                        and d.discarded_at is null";
@@ -61,7 +61,7 @@ pub(super) const TAKE_OVERDUE: &str = "
         update sagas s set lease_token = lease_token + 1, lease_owner = $1, lease_until = (select ledger_now()) + $2
         from due where s.turn = due.turn returning s.*)
     select s.turn, s.revision, s.state, s.effect, s.lease_token, s.takeovers, t.body, t.owner_token,
-           d.version, d.text, d.provider, d.ceiling
+           t.traceparent, d.version, d.text, d.provider, d.ceiling
     from taken s join turns t on t.turn = s.turn
     left join drafts d on d.turn = s.turn and d.revision = s.revision and d.text is not null
                        and d.discarded_at is null";
@@ -73,7 +73,8 @@ pub(super) const TAKE_COMMANDS: &str = "
             and held_until <= (select ledger_now())
         order by held_until limit $2 for update skip locked)
     update outbox o set held_until = (select ledger_now()) + $1 from due where o.entry = due.entry
-    returning o.entry, o.kind, o.body";
+    returning o.entry, o.kind, o.body, 
+        (select t.traceparent from turns t where t.turn = o.turn) as traceparent";
 
 /// $1 the entries. The state at this moment, for the story; a command outlives nothing but its saga's row.
 pub(super) const MARK_PUBLISHED: &str = "
@@ -127,7 +128,8 @@ pub(super) async fn take(
 }
 
 fn open_saga(row: &PgRow) -> Result<Option<OpenSaga>, LedgerError> {
-    let Some(detected) = detected_of(row)? else { return Ok(None) };
+    let Some(mut detected) = detected_of(row)? else { return Ok(None) };
+    detected.traceparent = get(row, "traceparent")?;
     let revision = Revision(number(row, "revision")?);
     let draft = match get::<Option<i32>>(row, "version")? {
         Some(_) => Some(draft_of(row, revision)?),
@@ -156,7 +158,8 @@ fn command_of(row: &PgRow) -> Result<PendingCommand, LedgerError> {
         "send" => serde_json::from_str(body).map(Command::Send),
         _ => serde_json::from_str(body).map(Command::Withdraw),
     };
-    Ok(PendingCommand { entry: EntryId(get(row, "entry")?), command: command.map_err(|_| damaged("a command"))? })
+    let command = command.map_err(|_| damaged("a command"))?;
+    Ok(PendingCommand { entry: EntryId(get(row, "entry")?), command, traceparent: get(row, "traceparent")? })
 }
 
 pub(super) async fn mark_published(ledger: &PostgresLedger, entries: &[EntryId]) -> Result<(), LedgerError> {

@@ -253,6 +253,7 @@ fn row(turn: &MessagesDetected, owner: &Owned) -> Result<TurnRow, Rejected> {
         peer: turn.conversation.peer.clone(),
         body: serde_json::to_string(turn).map_err(|error| Rejected(error.to_string()))?,
         owner_token: owner.as_ref().ok().copied().flatten(),
+        traceparent: turn.traceparent.clone(),
     })
 }
 

@@ -28,7 +28,15 @@ async fn recorded(ledger: &PostgresLedger, of: &MessagesDetected) -> LeaseToken 
 fn draft(of: &MessagesDetected, lease: LeaseToken) -> Transition {
     let draft = Draft { text: "a-secret-answer".to_owned(), provider: "fake".to_owned(), ceiling: Mode::Auto };
     let changes = vec![Change::StoreDraft(draft), Change::RequestApproval { lifetime: HOUR }];
-    Transition { id: uuid::Uuid::now_v7(), turn: of.turn, revision: of.revision, lease, who: "w".to_owned(), changes }
+    Transition {
+        id: uuid::Uuid::now_v7(),
+        turn: of.turn,
+        revision: of.revision,
+        lease,
+        who: "w".to_owned(),
+        traceparent: None,
+        changes,
+    }
 }
 
 /// Waits until a connection of the ledger waits for a lock.

@@ -164,7 +164,8 @@ async fn decide_once(ledger: &PostgresLedger, decision: &Decision) -> Result<Dec
         return Ok(Decided::NotAwaiting(saga.state));
     }
     let row = sqlx::query(
-        "select t.body, t.owner_token, d.version, d.text, d.provider, d.ceiling from turns t join drafts d using (turn)
+        "select t.body, t.owner_token, t.traceparent, d.version, d.text, d.provider, d.ceiling
+         from turns t join drafts d using (turn)
          where t.turn = $1 and d.revision = $2 and d.text is not null and d.discarded_at is null",
     )
     .bind(saga.turn.0)
@@ -195,7 +196,9 @@ async fn decide_once(ledger: &PostgresLedger, decision: &Decision) -> Result<Dec
     let entries = write(&mut tx, book.close()).await?;
     tx.commit().await?;
     Ok(match entries.get(&event) {
-        Some(entry) => Decided::Issued(PendingCommand { entry: *entry, command }),
+        Some(entry) => {
+            Decided::Issued(PendingCommand { entry: *entry, command, traceparent: get(&row, "traceparent")? })
+        }
         None => Decided::Rejected,
     })
 }

@@ -95,7 +95,7 @@ fn update_sagas(statement: &mut Statement, rows: &[Saga]) {
 }
 
 fn upsert_turns(statement: &mut Statement, rows: &[TurnRow], now: i64) {
-    let columns = "turn, journal, desktop, conversation, peer, body, recorded_at, owner_token";
+    let columns = "turn, journal, desktop, conversation, peer, body, recorded_at, owner_token, traceparent";
     let arrays = |arrays: &mut Arrays<'_>| {
         arrays.ids(rows.iter().map(|row| row.turn.0));
         arrays.ids(rows.iter().map(|row| row.journal.0));
@@ -105,9 +105,11 @@ fn upsert_turns(statement: &mut Statement, rows: &[TurnRow], now: i64) {
         arrays.texts(rows.iter().map(|row| row.body.clone()));
         arrays.numbers(rows.iter().map(|_| now));
         arrays.column("bigint", rows.iter().map(|row| row.owner_token.map(clamp)));
+        arrays.column("text", rows.iter().map(|row| row.traceparent.clone()));
     };
     let tail = "on conflict (turn) do update set desktop = excluded.desktop, peer = excluded.peer,
-                    body = excluded.body, owner_token = excluded.owner_token";
+                    body = excluded.body, owner_token = excluded.owner_token,
+                    traceparent = excluded.traceparent";
     statement.branch("recorded", &format!("insert into turns ({columns}) select * from"), arrays, tail);
 }
 

@@ -70,13 +70,15 @@ async fn take_in(
              where turn in (select turn from sagas where state in ('recorded', 'quota_reserved', 'drafted')
                             and lease_until <= ?3 and deadline_at > ?3 and body is not null
                             order by lease_until limit ?4)
-             returning turn, revision, state, effect, lease_token, deadline_at, body, takeovers, owner_token"
+             returning turn, revision, state, effect, lease_token, deadline_at, body, takeovers, owner_token,
+                       traceparent"
         }
         Due::Overdue => {
             "update sagas set lease_token = lease_token + 1, lease_owner = ?1, lease_until = ?2
              where turn in (select turn from sagas where state <> 'ended' and deadline_at <= ?3
                             and lease_until <= ?3 and body is not null order by deadline_at limit ?4)
-             returning turn, revision, state, effect, lease_token, deadline_at, body, takeovers, owner_token"
+             returning turn, revision, state, effect, lease_token, deadline_at, body, takeovers, owner_token,
+                       traceparent"
         }
     };
     let rows = sqlx::query(statement)
@@ -89,7 +91,8 @@ async fn take_in(
     let mut taken = Vec::with_capacity(rows.len());
     for row in &rows {
         let saga = head_of(row)?;
-        let Some(detected) = saga.detected()? else { continue };
+        let Some(mut detected) = saga.detected()? else { continue };
+        detected.traceparent = row.try_get("traceparent")?;
         if due == Due::Waiting {
             let stamp = Stamp::new(now, &lease.worker);
             let states = (Some(saga.state), saga.state);
@@ -113,7 +116,7 @@ pub(super) async fn take_commands(
         "update outbox set held_until = ?1 where entry in (
              select entry from outbox where published_at is null and cancelled_at is null
              and body is not null and held_until <= ?2 order by entry limit ?3)
-         returning entry, kind, body",
+         returning entry, kind, body, (select traceparent from sagas where sagas.turn = outbox.turn) as traceparent",
     )
     .bind(now.saturating_add(millis(hold)))
     .bind(now)

@@ -117,8 +117,9 @@ async fn insert(
 ) -> Result<Receipt, Fault> {
     sqlx::query(
         "insert into sagas (turn, revision, state, effect, journal, desktop, conversation, peer, body,
-                            lease_token, lease_owner, lease_until, deadline_at, recorded_at, updated_at, owner_token)
-         values (?, ?, 'recorded', null, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)",
+                            lease_token, lease_owner, lease_until, deadline_at, recorded_at, updated_at, owner_token,
+                            traceparent)
+         values (?, ?, 'recorded', null, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(turn.turn.to_string())
     .bind(turn.revision.0)
@@ -133,6 +134,7 @@ async fn insert(
     .bind(at.now)
     .bind(at.now)
     .bind(owner.token())
+    .bind(&turn.traceparent)
     .execute(&mut *tx)
     .await?;
     let stamp = Stamp::new(at.now, &at.terms.lease.worker);
@@ -197,7 +199,7 @@ async fn restart(
     let lease = LeaseToken(known.lease.0 + 1);
     sqlx::query(
         "update sagas set revision = ?, body = ?, peer = ?, desktop = ?, lease_token = ?, lease_owner = ?,
-                          lease_until = ?, deadline_at = ?, takeovers = 0, owner_token = ? where turn = ?",
+                          lease_until = ?, deadline_at = ?, takeovers = 0, owner_token = ?, traceparent = ? where turn = ?",
     )
     .bind(turn.revision.0)
     .bind(body)
@@ -208,6 +210,7 @@ async fn restart(
     .bind(at.lease_until)
     .bind(at.deadline_at)
     .bind(owner.token())
+    .bind(&turn.traceparent)
     .bind(known.turn.to_string())
     .execute(&mut *tx)
     .await?;

@@ -203,6 +203,7 @@ async fn decide_in(tx: &mut SqliteConnection, decision: &Decision, now: i64) -> 
         return Ok(Decided::Rejected);
     }
     let detected = saga.detected()?.ok_or_else(|| damaged("a turn"))?;
+    let (owner_token, traceparent) = terms_of(tx, saga.turn).await?;
     let command = Command::Send(ReplySend {
         turn: saga.turn,
         revision: saga.revision,
@@ -212,18 +213,21 @@ async fn decide_in(tx: &mut SqliteConnection, decision: &Decision, now: i64) -> 
         text: stored.draft.text,
         authority: Authority::ApprovedBy { by: decision.by.clone() },
         issued_at: from_millis(now),
-        owner_token: token_of(tx, saga.turn).await?,
+        owner_token,
     });
     advance(tx, &stamp, &saga, Event::Approved, &detail).await?;
     let entry = write_command(tx, &stamp, &command, now + PUBLISHER_HOLD_MS).await?;
     rest(tx, &saga, now, decision.answer_within).await?;
-    Ok(Decided::Issued(PendingCommand { entry, command }))
+    Ok(Decided::Issued(PendingCommand { entry, command, traceparent }))
 }
 
-/// The ownership under which the saga's turn was recorded.
-async fn token_of(tx: &mut SqliteConnection, turn: TurnId) -> Result<Option<u64>, Fault> {
-    let row = sqlx::query("select owner_token from sagas where turn = ?").bind(turn.to_string()).fetch_one(tx).await?;
-    Ok(owner_token(&row)?)
+/// The ownership under which the saga's turn was recorded, and its place in its trace.
+async fn terms_of(tx: &mut SqliteConnection, turn: TurnId) -> Result<(Option<u64>, Option<String>), Fault> {
+    let row = sqlx::query("select owner_token, traceparent from sagas where turn = ?")
+        .bind(turn.to_string())
+        .fetch_one(tx)
+        .await?;
+    Ok((owner_token(&row)?, row.try_get("traceparent")?))
 }
 
 /// The command of an outbox row.
@@ -235,5 +239,6 @@ pub(super) fn command_of(row: &sqlx::sqlite::SqliteRow) -> Result<PendingCommand
         _ => serde_json::from_str(&body).map(Command::Withdraw),
     };
     let entry = row.try_get("entry").map(EntryId).map_err(|error| unavailable(&error))?;
-    Ok(PendingCommand { entry, command: command.map_err(|_| damaged("a command"))? })
+    let traceparent = row.try_get("traceparent").map_err(|error| unavailable(&error))?;
+    Ok(PendingCommand { entry, command: command.map_err(|_| damaged("a command"))?, traceparent })
 }

@@ -11,7 +11,7 @@ pub(super) fn examine(context: &Context) -> Vec<Finding> {
     {
         let mut look = |outcome: Result<(), Problem>| wrong.extend(outcome.err());
         look(fits(context, "control", |_: &crate::control::Settings| Ok(())));
-        look(fits(context, "telemetry", crate::telemetry::logs::Settings::check));
+        look(fits(context, "telemetry", crate::telemetry::Settings::check));
         look(fits(context, "stream", crate::stream::Settings::check));
         #[cfg(feature = "desktop")]
         {
