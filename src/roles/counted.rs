@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::contract::{ConversationId, DesktopGreeted, DesktopHello, MessagesDetected, ReplyOutcome, TurnId};
 use crate::saga::{
     Applied, Counts, Decided, Decision, Desk, Desks, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger,
-    LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary, Terms, Transition,
-    Transitioned,
+    LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, Standing, StoryLine, Summary, Terms,
+    Transition, Transitioned, WorkerSeen, WorkerWord, Workers,
 };
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Connection, LedgerWrite};
@@ -44,6 +45,22 @@ impl Desks for Counted {
     }
     async fn desks(&self, hold: Duration) -> Result<Vec<Desk>, LedgerError> {
         self.inner.desks(hold).await
+    }
+}
+
+#[async_trait]
+impl Workers for Counted {
+    async fn say(&self, word: &WorkerWord) -> Result<(), LedgerError> {
+        self.inner.say(word).await
+    }
+    async fn leave(&self, instance: Uuid) -> Result<(), LedgerError> {
+        self.inner.leave(instance).await
+    }
+    async fn workers(&self) -> Result<Vec<WorkerSeen>, LedgerError> {
+        self.inner.workers().await
+    }
+    async fn standing(&self) -> Result<Standing, LedgerError> {
+        self.inner.standing().await
     }
 }
 

@@ -15,10 +15,13 @@ pub mod desks;
 pub mod desktop;
 pub mod doctor;
 pub mod forget;
+#[cfg(feature = "worker")]
+mod heartbeat;
 #[cfg(feature = "desktop")]
 pub mod hello;
 pub mod migrate;
 mod observed;
+mod paint;
 mod process;
 #[cfg(feature = "desktop")]
 pub mod profile;
@@ -28,8 +31,10 @@ pub mod relay;
 pub mod run;
 pub mod sagas;
 pub mod settings;
+pub mod status;
 #[cfg(feature = "worker")]
 mod story;
+pub mod top;
 pub mod topics;
 #[cfg(test)]
 #[cfg(all(feature = "desktop", feature = "worker"))]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
+use super::heartbeat::{Heart, Nature};
 use super::wiring::{Inbound, Outbound, stream_problem};
 use super::{Context, process};
 use crate::clock::Clock;
@@ -99,7 +100,11 @@ pub fn ledger_password(context: &Context, settings: &ledger::Settings) -> Result
     secret(context, reference, "the password of the ledger's database").map(Some)
 }
 
-fn ledger_path(context: &Context, settings: &ledger::Settings) -> Result<PathBuf, Problem> {
+/// Where the SQLite file of the settings lies, or would lie.
+///
+/// # Errors
+/// There is no directory for it.
+pub(super) fn ledger_path(context: &Context, settings: &ledger::Settings) -> Result<PathBuf, Problem> {
     if settings.path.as_os_str().is_empty() {
         Ok(context.data_dir()?.join("ledger.sqlite"))
     } else {
@@ -131,7 +136,8 @@ pub async fn start(
     let (ledger, ledger_settings) = open_ledger(context, clock.clone()).await?;
     let ledger: Arc<dyn Ledger> = Arc::new(super::counted::Counted::new(ledger, metrics.clone()));
 
-    let name = format!("worker-{}", std::process::id());
+    // In a container every process is number 1: the machine's name tells the workers of a ledger apart.
+    let name = format!("{}-{}", super::heartbeat::host(), std::process::id());
     let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone());
     let ports = Ports {
         ledger: ledger.clone(),
@@ -142,20 +148,16 @@ pub async fn start(
         clock: clock.clone(),
     };
     let hold = saga_settings.account_hold();
-    let worker = Worker::new(name, ports, saga_settings);
+    let permits = u64::from(saga_settings.permits);
+    let worker = Worker::new(name.clone(), ports, saga_settings);
 
     let consumer = connection
         .consumer(&stream_settings.worker_group, &[topic::MESSAGES, topic::OUTCOMES, topic::DESKTOPS])
         .map_err(|error| stream_problem(&error))?;
-    let (mut lag, behind, watch) = (consumer.lag(), metrics.clone(), clock.clone());
-    let stop = supervisor.stop_token();
-    supervisor.spawn("the consumer's lag", async move {
-        while stop.run_until_cancelled(lag.changed()).await.is_some_and(|told| told.is_ok()) {
-            super::observed::lag(&behind, &lag.borrow_and_update(), watch.now());
-        }
-        stop.cancelled().await;
-        Ok::<(), std::convert::Infallible>(())
-    });
+    watch_lag(supervisor, consumer.lag(), metrics.clone(), clock.clone());
+    let nature = Nature { name, providers: generation_settings.chain, permits, daily_quota: ledger_settings.daily_quota };
+    let heart = Heart::new(nature, (&ledger, &worker, metrics, clock), consumer.lag());
+    supervisor.spawn("the worker's word to the ledger", heart.beat(supervisor.stop_token()));
     let (stop, inbound) = (supervisor.stop_token(), Arc::new(Inbound::new(connection, metrics.clone())));
     let (consuming, counting) = (worker.clone(), metrics.clone());
     supervisor.spawn("the worker's consumer", async move {
@@ -186,6 +188,23 @@ pub async fn start(
         Ok::<(), std::convert::Infallible>(())
     });
     Ok(Running { worker, ledger, account_hold: hold })
+}
+
+/// Puts what the consumer says of its lag into the gauges.
+fn watch_lag(
+    supervisor: &mut Supervisor,
+    mut lag: tokio::sync::watch::Receiver<stream::Lag>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+) {
+    let stop = supervisor.stop_token();
+    supervisor.spawn("the consumer's lag", async move {
+        while stop.run_until_cancelled(lag.changed()).await.is_some_and(|told| told.is_ok()) {
+            super::observed::lag(&metrics, &lag.borrow_and_update(), clock.now());
+        }
+        stop.cancelled().await;
+        Ok::<(), std::convert::Infallible>(())
+    });
 }
 
 /// The limits and the memory of the settings, kept alive under `supervisor`.

@@ -12,6 +12,7 @@ mod publications;
 mod recovery;
 mod settings;
 pub mod state;
+mod workers;
 
 #[cfg(test)]
 pub(crate) mod samples;
@@ -28,3 +29,6 @@ pub use ports::{
 };
 pub use recovery::Recovered;
 pub use settings::Settings;
+pub use workers::{
+    FORGOTTEN_AFTER, OVERDUE_AFTER, PhaseStanding, Standing, TopicLag, WorkerFigures, WorkerSeen, WorkerWord, Workers,
+};

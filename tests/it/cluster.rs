@@ -18,7 +18,7 @@ const MODEL_MS: u32 = 6_000;
 const ANSWER: &str = "Noted";
 
 /// The servers that all parts share, with names of this test's own on them.
-struct Cluster {
+pub(crate) struct Cluster {
     settings: String,
     database: String,
     model: Kin,
@@ -27,7 +27,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn up(test: &str) -> Option<Self> {
+    pub(crate) fn up(test: &str) -> Option<Self> {
         let [kafka, postgres, redis] = [Server::Kafka, Server::Postgres, Server::Redis].map(|kind| address(kind, test));
         let (Some(kafka), Some(postgres), Some(redis)) = (kafka, postgres, redis) else {
             skip(test, "it needs Kafka, PostgreSQL and Redis");
@@ -67,7 +67,7 @@ telemetry.log_filter = "info,autoreply=debug"
     }
 
     /// `autoreply` with these words, in surroundings of its own.
-    fn command(&self, name: &str, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, name: &str, words: &[&str]) -> Command {
         let (config, home) = (self.directory.path().join(format!("{name}.toml")), self.directory.path().join(name));
         std::fs::create_dir_all(&home).unwrap();
         std::fs::write(&config, &self.settings).unwrap();
@@ -79,7 +79,7 @@ telemetry.log_filter = "info,autoreply=debug"
         command
     }
 
-    fn worker(&self, name: &str) -> Kin {
+    pub(crate) fn worker(&self, name: &str) -> Kin {
         let kin = Kin::start(name, self.command(name, &["worker"]), &self.log(name), false).unwrap();
         wait_for("the worker's socket", || {
             self.command(name, &["sagas", "list"]).output().unwrap().status.success().then_some(())
@@ -121,7 +121,7 @@ fn start_model(program: &Path, directory: &Path) -> (Kin, String) {
     (kin, address)
 }
 
-fn kill(mut kin: Kin) {
+pub(crate) fn kill(mut kin: Kin) {
     assert!(Command::new("kill").args(["-KILL", &kin.pid().to_string()]).status().unwrap().success());
     assert!(kin.ended_within(PATIENCE));
 }
@@ -162,7 +162,7 @@ fn two_desks_are_answered_once_though_a_worker_is_killed() {
     });
     let place = workers
         .iter()
-        .position(|worker| owner.contains(&worker.pid().to_string()))
+        .position(|worker| owner.ends_with(&format!("-{}", worker.pid())))
         .unwrap_or_else(|| panic!("{owner} is none of the workers"));
     kill(workers.remove(place));
 

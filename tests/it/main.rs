@@ -13,3 +13,4 @@ mod crash;
 mod end_to_end;
 mod harness;
 mod sentinel;
+mod watching;

@@ -34,6 +34,12 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         works_from: 1,
         sql: include_str!("../../../migrations/postgres/0002_owners.sql"),
     },
+    Migration {
+        version: 3,
+        name: "workers",
+        works_from: 1,
+        sql: include_str!("../../../migrations/postgres/0003_workers.sql"),
+    },
 ];
 
 /// Two who migrate at the same time wait for each other here.

@@ -13,6 +13,7 @@ use crate::saga::LedgerError;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_ledger.sql"),
     include_str!("../../../migrations/sqlite/0002_owners.sql"),
+    include_str!("../../../migrations/sqlite/0003_workers.sql"),
 ];
 
 fn storage(path: &Path, what: String, remedy: &str) -> LedgerError {
