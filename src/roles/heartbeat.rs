@@ -11,13 +11,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::ledger;
 use crate::saga::{Ledger, TopicLag, Worker, WorkerFigures, WorkerWord};
 use crate::stream::Lag;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Label as _, LedgerWrite, Outcome};
 
-/// How often a worker says that it runs.
-const EVERY: Duration = Duration::from_secs(2);
 /// How long the last word may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -31,6 +30,17 @@ pub struct Nature {
     pub permits: u64,
     /// Replies a day.
     pub daily_quota: u64,
+    /// How often it says that it runs.
+    pub every: Duration,
+}
+
+impl Nature {
+    /// What these settings make of a worker.
+    pub fn of(name: String, providers: Vec<String>, permits: u64, ledger: &ledger::Settings) -> Self {
+        // On a single machine each word is a sync of its disk.
+        let every = Duration::from_secs(if ledger.is_postgres() { 2 } else { 5 });
+        Self { name, providers, permits, daily_quota: ledger.daily_quota, every }
+    }
 }
 
 /// Says from time to time that a worker runs.
@@ -65,7 +75,7 @@ impl Heart {
             if let Err(error) = self.ledger.say(&word).await {
                 tracing::debug!(%error, "the ledger was not told that this worker runs");
             }
-            tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(EVERY) => {} }
+            tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(self.nature.every) => {} }
         }
         // Without it the row is told as silent, and forgotten after a day.
         let _left = tokio::time::timeout(FAREWELL, self.ledger.leave(instance)).await;
@@ -79,7 +89,7 @@ impl Heart {
             host: host(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at,
-            interval: EVERY,
+            interval: self.nature.every,
             figures: WorkerFigures {
                 in_flight: self.worker.in_flight() as u64,
                 permits: self.nature.permits,
@@ -99,7 +109,8 @@ pub fn host() -> String {
 
 /// What the metrics have counted.
 fn counted(metrics: &Metrics, providers: &[String]) -> WorkerFigures {
-    let replies = Outcome::ALL.iter().map(|effect| (effect.value().to_owned(), metrics.replies.of(*effect).get() as u64));
+    let replies =
+        Outcome::ALL.iter().map(|effect| (effect.value().to_owned(), metrics.replies.of(*effect).get() as u64));
     let breaker = |name: &String| (name.clone(), metrics.provider_breaker.of(name).get() > 0.0);
     WorkerFigures {
         turns: metrics.ledger_group.of(LedgerWrite::Record).get_sample_sum() as u64,

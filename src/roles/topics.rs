@@ -26,7 +26,8 @@ pub async fn plan(context: &Context) -> Result<(String, bool), Problem> {
 pub async fn apply(context: &Context, yes: bool) -> Result<String, Problem> {
     let (connection, plan) = look(context).await?;
     let shown = tell(&plan);
-    let answer = |text: String, applied: bool| if context.json { json(&Applied { plan: &plan, applied }) } else { text };
+    let answer =
+        |text: String, applied: bool| if context.json { json(&Applied { plan: &plan, applied }) } else { text };
     if plan.changes.is_empty() {
         return Ok(answer(shown, true));
     }

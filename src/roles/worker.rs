@@ -155,7 +155,7 @@ pub async fn start(
         .consumer(&stream_settings.worker_group, &[topic::MESSAGES, topic::OUTCOMES, topic::DESKTOPS])
         .map_err(|error| stream_problem(&error))?;
     watch_lag(supervisor, consumer.lag(), metrics.clone(), clock.clone());
-    let nature = Nature { name, providers: generation_settings.chain, permits, daily_quota: ledger_settings.daily_quota };
+    let nature = Nature::of(name, generation_settings.chain, permits, &ledger_settings);
     let heart = Heart::new(nature, (&ledger, &worker, metrics, clock), consumer.lag());
     supervisor.spawn("the worker's word to the ledger", heart.beat(supervisor.stop_token()));
     let (stop, inbound) = (supervisor.stop_token(), Arc::new(Inbound::new(connection, metrics.clone())));

@@ -284,9 +284,7 @@ struct Waiting {
 
 fn offsets(names: &Names, list: &TopicPartitionList) -> HashMap<Place, i64> {
     let offset = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
-        Offset::Offset(offset) if offset >= 0 => {
-            Some(((names.logical(element.topic()), element.partition()), offset))
-        }
+        Offset::Offset(offset) if offset >= 0 => Some(((names.logical(element.topic()), element.partition()), offset)),
         _ => None,
     };
     list.elements().into_iter().filter_map(offset).collect()

@@ -56,7 +56,10 @@ async fn prune_once(ledger: &PostgresLedger, retention: Retention) -> Result<Pru
         .execute(&mut *tx)
         .await?;
     let died = millis(FORGOTTEN_AFTER);
-    sqlx::query("delete from workers where last_seen < (select ledger_now()) - $1").bind(died).execute(&mut *tx).await?;
+    sqlx::query("delete from workers where last_seen < (select ledger_now()) - $1")
+        .bind(died)
+        .execute(&mut *tx)
+        .await?;
     let bare = bite(&mut tx, TEXT_OVER_AGE, millis(retention.text)).await?;
     sqlx::query("update turns set body = null where turn = any($1)").bind(&bare).execute(&mut *tx).await?;
     remove_texts(&mut tx, &bare).await?;

@@ -5,11 +5,11 @@ mod kafka;
 #[cfg(feature = "worker")]
 mod postgres;
 
-use super::{Finding, Findings, bounded, blocking, machine, sections};
+use super::{Finding, Findings, blocking, bounded, machine, sections};
 use crate::roles::Context;
-use crate::roles::status::sources::Brokers;
 #[cfg(feature = "worker")]
 use crate::roles::status::ledger::{Book, Page};
+use crate::roles::status::sources::Brokers;
 
 /// How far two clocks may be apart before it is worth a word, and before deadlines go wrong, in seconds.
 const SKEW_NOTE: f64 = 2.0;

@@ -15,6 +15,8 @@ use crate::telemetry::metrics::Label as _;
 
 /// A look needs few connections, and leaves the others to the workers.
 const CONNECTIONS: u32 = 2;
+/// A look waits no longer for one: whoever looks wants to know that it is away.
+const CONNECT_MS: u64 = 3_000;
 
 /// A ledger to look at.
 pub(in crate::roles) struct Book {
@@ -60,7 +62,8 @@ impl Book {
         let (account_hold, daily_quota) = (saga.account_hold(), settings.daily_quota);
         if settings.is_postgres() {
             let password = worker::ledger_password(context, &settings)?;
-            let few = Settings { pool_max: CONNECTIONS, ..settings };
+            let connect_timeout_ms = settings.connect_timeout_ms.min(CONNECT_MS);
+            let few = Settings { pool_max: CONNECTIONS, connect_timeout_ms, ..settings };
             let ledger = PostgresLedger::open(&few, password.as_ref()).await;
             let ledger: Arc<dyn Ledger> = Arc::new(ledger.map_err(|error| worker::ledger_problem(error, &few.url))?);
             return Ok(Some(Self { ledger, place: few.url, daily_quota, account_hold }));

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 #[cfg(feature = "worker")]
 use super::ledger::{Book, Page};
-use super::view::{Asked, GroupView, Hurt, LagView, MemberView, PersonView, Status};
 use super::verdict;
+use super::view::{Asked, GroupView, Hurt, LagView, MemberView, PersonView, Status};
 use crate::clock::{Clock as _, SystemClock, elapsed, from_millis};
 use crate::contract::wire::topic;
 use crate::control::Health;

@@ -152,7 +152,11 @@ fn replies(replies: &RepliesView, status: &Status) -> String {
     let quota = status.quota.map_or_else(String::new, |quota| {
         format!(", {} of {} replies of today's quota taken", quota.taken, quota.limit)
     });
-    text.push_str(&format!("  {} overdue, {} to publish{quota}\n", replies.overdue, count(replies.unpublished, "command")));
+    text.push_str(&format!(
+        "  {} overdue, {} to publish{quota}\n",
+        replies.overdue,
+        count(replies.unpublished, "command")
+    ));
     text
 }
 

@@ -58,7 +58,10 @@ async fn a_single_machine_is_seen_through_its_file_by_the_workers_own_word() {
     let (text, well) = run(&context(home.path(), true, &[])).await;
     let told: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert!(well && told["well"] == true, "{told:#}");
-    assert_eq!((told["workers"][0]["name"].as_str(), told["workers"][0]["in_flight"].as_u64()), (Some("here-1"), Some(2)));
+    assert_eq!(
+        (told["workers"][0]["name"].as_str(), told["workers"][0]["in_flight"].as_u64()),
+        (Some("here-1"), Some(2))
+    );
     assert_eq!((told["quota"]["limit"].as_u64(), told["person"]["drafts"].as_u64()), (Some(77), Some(0)));
     assert!(told["group"].is_null() && told["asked"]["brokers"].is_null());
 

@@ -48,7 +48,8 @@ fn process(status: &Status) -> Vec<Hurt> {
     let Some(health) = &status.process else { return Vec::new() };
     let waits = health.parts.iter().filter(|part| !part.ready);
     let told = waits.map(|part| {
-        let what = format!("the autoreply ({}) on this machine is not ready: {}: {}", health.role, part.name, part.detail);
+        let what =
+            format!("the autoreply ({}) on this machine is not ready: {}: {}", health.role, part.name, part.detail);
         hurt(what, "Look at its log; it says there what it waits for")
     });
     told.collect()
@@ -72,11 +73,13 @@ fn workers(status: &Status) -> Vec<Hurt> {
         _ => {}
     }
     let silent = |seconds: f64| seconds < WORKER_SECONDS;
-    let gone: Vec<_> = status.workers.iter().filter(|worker| !worker.is_fresh() && silent(worker.silent_seconds)).collect();
+    let gone: Vec<_> =
+        status.workers.iter().filter(|worker| !worker.is_fresh() && silent(worker.silent_seconds)).collect();
     if !gone.is_empty() {
         let names: Vec<_> = gone.iter().map(|worker| worker.name.as_str()).collect();
         let what = format!("{} {} silent and did not say goodbye", named(&names), be(&names));
-        hurts.push(hurt(what, "See on its machine whether it died; the others take its turns over when its leases end"));
+        hurts
+            .push(hurt(what, "See on its machine whether it died; the others take its turns over when its leases end"));
     }
     hurts
 }

@@ -86,9 +86,10 @@ impl Picture<'_> {
     fn rates(&self) -> Paragraph<'_> {
         let fresh = self.status.workers.iter().filter(|worker| worker.is_fresh());
         let (flying, permits) = fresh.fold((0, 0), |sum, worker| (sum.0 + worker.in_flight, sum.1 + worker.permits));
-        let quota = self.status.quota.map_or_else(String::new, |quota| {
-            format!("   quota {} of {} today", quota.taken, quota.limit)
-        });
+        let quota = self
+            .status
+            .quota
+            .map_or_else(String::new, |quota| format!("   quota {} of {} today", quota.taken, quota.limit));
         let turns = format!("turns {:.1}   in flight {flying} of {permits}{quota}", self.rates.turns);
         let replies: Vec<_> = self.rates.replies.iter().map(|(effect, rate)| format!("{effect} {rate:.1}")).collect();
         let replies = if replies.is_empty() { "none heard yet".to_owned() } else { replies.join("   ") };

@@ -11,7 +11,8 @@ async fn a_group_is_seen_from_outside_with_its_members_and_what_waits() {
     publish(connection, topic::MESSAGES, "k", 0..4).await;
     let lookout = connection.lookout(&group(connection, "g")).unwrap();
     let before = lookout.group(&names).await.unwrap();
-    let counts: Vec<_> = before.topics.iter().map(|seen| (seen.topic.as_str(), seen.partitions, seen.records)).collect();
+    let counts: Vec<_> =
+        before.topics.iter().map(|seen| (seen.topic.as_str(), seen.partitions, seen.records)).collect();
     assert_eq!(counts, [(topic::MESSAGES, 3, 4), (topic::OUTCOMES, 2, 0)]);
     assert!(before.members.is_empty(), "{before:?}");
     let dated = before.topics[0].oldest_ms.unwrap();

@@ -86,7 +86,11 @@ fn judge_cluster(view: &ClusterView, known: Known) -> Vec<Finding> {
     }
     if !view.short_of_copies.is_empty() {
         let what = format!("copies of {} are away or behind", few(&view.short_of_copies));
-        findings.push(Finding::note(CHECK, what, "Bring the broker back that holds them; one more loss may stop writes"));
+        findings.push(Finding::note(
+            CHECK,
+            what,
+            "Bring the broker back that holds them; one more loss may stop writes",
+        ));
     }
     findings.extend(view.newest_ms.and_then(|newest| judge_clock(newest, to_millis(SystemClock.now()), known)));
     findings
@@ -139,7 +143,9 @@ fn judge_group(standing: &GroupStanding, name: &str, workers: Option<usize>) -> 
             let what = format!("{what}, and {workers} workers say that they run");
             Finding::note(CHECK, what, "A worker may be starting or have just died; look again in a minute")
         }
-        _ if state != "Stable" => Finding::note(CHECK, what, "It is sharing the partitions out; look again in a minute"),
+        _ if state != "Stable" => {
+            Finding::note(CHECK, what, "It is sharing the partitions out; look again in a minute")
+        }
         _ => Finding::ok(CHECK, what),
     }];
     let waiting: u64 = standing.topics.iter().map(|topic| topic.records).sum();
@@ -150,7 +156,11 @@ fn judge_group(standing: &GroupStanding, name: &str, workers: Option<usize>) -> 
             .filter(|topic| topic.records > 0)
             .map(|topic| format!("{} {}", topic.topic, topic.records))
             .collect();
-        findings.push(Finding::note(CHECK, format!("records wait: {}", lags.join(", ")), "`autoreply top` shows how it goes on"));
+        findings.push(Finding::note(
+            CHECK,
+            format!("records wait: {}", lags.join(", ")),
+            "`autoreply top` shows how it goes on",
+        ));
     }
     findings
 }
@@ -202,7 +212,8 @@ mod tests {
 
     #[test]
     fn the_group_is_held_against_the_workers() {
-        let member = Member { id: "m".to_owned(), client: "autoreply".to_owned(), host: "h".to_owned(), partitions: Some(3) };
+        let member =
+            Member { id: "m".to_owned(), client: "autoreply".to_owned(), host: "h".to_owned(), partitions: Some(3) };
         let topic = TopicStanding { topic: "t".to_owned(), partitions: 3, records: 0, oldest_ms: None };
         let standing = GroupStanding { state: "Stable".to_owned(), members: vec![member], topics: vec![topic] };
         let judged = |standing: &GroupStanding, workers| states(&judge_group(standing, "g", workers));

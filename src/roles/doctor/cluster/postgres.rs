@@ -66,7 +66,8 @@ fn judge(server: &PostgresServer, settings: &Settings, workers: u64, here: Times
 fn judge_room(server: &PostgresServer, pool: u64, workers: u64) -> Finding {
     const CHECK: &str = "ledger pool";
     let (most, used, wanted) = (server.connections_max, server.connections, pool * workers.max(1));
-    let what = format!("{used} of {most} connections are in use; full pools of {} workers want {wanted}", workers.max(1));
+    let what =
+        format!("{used} of {most} connections are in use; full pools of {} workers want {wanted}", workers.max(1));
     let remedy = "Raise max_connections, lower ledger.pool_max, or put a pooler in session mode before it";
     if used >= most {
         Finding::problem(CHECK, what, remedy)
