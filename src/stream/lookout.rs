@@ -199,7 +199,9 @@ impl Lookout {
             if let Some(error) = found.error() {
                 return Err(KafkaError::MetadataFetch(error.into()));
             }
-            found.partitions().iter().for_each(|partition| drop(list.add_partition(&physical, partition.id())));
+            for partition in found.partitions() {
+                list.add_partition(&physical, partition.id());
+            }
         }
         Ok(list)
     }

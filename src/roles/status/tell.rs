@@ -131,7 +131,7 @@ fn lag(status: &Status, paint: Paint) -> String {
         || "Records that wait for the workers".to_owned(),
         |group| {
             let (state, members) = (&group.state, count(group.members.len() as u64, "member"));
-            let state = if state.is_empty() { "not known to the brokers" } else { state };
+            let state = if state.is_empty() { "not known to the brokers" } else { state.as_str() };
             format!("Records that wait for the workers (group {}: {state}, {members})", group.name)
         },
     );

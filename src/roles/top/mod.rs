@@ -167,8 +167,12 @@ async fn attend<T>(
             done = &mut work => return Ok(Some(done)),
             event = events.next() => match event {
                 None => return Ok(None),
-                Some(event) if quits(&event?) => return Ok(None),
-                Some(_) => screen.draw()?,
+                Some(event) => {
+                    if quits(&event?) {
+                        return Ok(None);
+                    }
+                    screen.draw()?;
+                }
             },
         }
     }

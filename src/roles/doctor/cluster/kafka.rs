@@ -135,7 +135,7 @@ fn judge_topics(plan: &Plan) -> Vec<Finding> {
 fn judge_group(standing: &GroupStanding, name: &str, workers: Option<usize>) -> Vec<Finding> {
     const CHECK: &str = "worker group";
     let (members, state) = (standing.members.len(), &standing.state);
-    let what = format!("{name} has {members} members ({})", if state.is_empty() { "never used" } else { state });
+    let what = format!("{name} has {members} members ({})", if state.is_empty() { "never used" } else { state.as_str() });
     let remedy = "Start a worker; one that runs says in its log what keeps it from the brokers";
     let mut findings = vec![match (members, workers) {
         (0, _) => Finding::problem(CHECK, what, remedy),
