@@ -17,6 +17,7 @@ impl Paint {
     }
 
     /// Colour, whatever the output is.
+    #[cfg(test)]
     pub fn coloured() -> Self {
         Self { on: true }
     }
