@@ -1,6 +1,6 @@
 # autoreply: `make demo` shows it, `make test` tests it; both install what is missing and say what.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint run build load deps deps-build services services-down compose-check chaos
+.PHONY: help demo test lint run build load deps deps-build services services-down compose-check chaos ops-check drill upgrade-test
 
 CARGO ?= cargo
 # HexChat and the OCR engine are children of what cargo starts: one thread each is fastest for rows of text.
@@ -32,7 +32,7 @@ run: deps-build ## autoreply on this machine's own windows (drafts only, until y
 	@$(CARGO) build --quiet || $(CARGO) build
 	@./target/debug/autoreply run
 
-load: deps-build ## A load run with real servers, a release build and a report: SCENARIO=platform|mail|peak|concurrent|saturate
+load: deps-build ## A load run with real servers, a release build and a report: SCENARIO=platform|mail|peak|concurrent|saturate|rolling
 	@scripts/install-services
 	@$(CARGO) build --release -p autoreply -p autoreply-load-tests --bins
 	@./target/release/load $(or $(SCENARIO),platform) $(LOAD_FLAGS)
@@ -50,6 +50,18 @@ services-down: ## Ends what make services started; the data stays
 
 compose-check: ## docker-compose.yml against the schema of compose files, Dockerfile against hadolint
 	@scripts/check-compose
+
+ops-check: deps-build ## Compose, Dockerfile, manifests, units, rules, dashboards, shell, by real tools (PARTS="rules queries": only those)
+	@scripts/ops-check $(PARTS)
+
+drill: deps-build ## Five alerts, each from its cause to its end, by the runbooks (about six minutes; ALERT=AutoreplyDeskSilent: only that one)
+	@scripts/install-services
+	$(CARGO) build --workspace --bins
+	@ops/drills/run $(ALERT)
+
+upgrade-test: deps-build ## A worker of this version beside one of the version before, on one ledger, while people write
+	@scripts/install-services
+	@scripts/test-upgrade
 
 deps-build:
 	@scripts/install-build-deps

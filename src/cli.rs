@@ -20,7 +20,7 @@ pub struct Cli {
     /// The control socket of the running process.
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Print JSON instead of a table.
+    /// Print JSON instead of text for people; errors too, to standard error. docs/cli.md has the fields.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -49,7 +49,22 @@ enum Command {
     /// Say what is missing on this machine, and how to mend it.
     Doctor {
         /// Only what this half needs, on a machine that runs no more than that.
+        #[arg(conflicts_with = "cluster")]
         half: Option<HalfArg>,
+        /// Look at the servers that workers and desks share instead of this desk: Kafka, the ledger, Redis, the models.
+        #[arg(long)]
+        cluster: bool,
+    },
+    /// Is it well, what hurts, and how everything stands; from any machine with the settings. Exits with 1 if it hurts.
+    Status,
+    /// The status, live, with rates; q quits. Without a terminal one frame, with --json a line of JSON a look.
+    Top {
+        /// Seconds between two looks.
+        #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+        every: std::time::Duration,
+        /// Print one frame, or one line of JSON, and end.
+        #[arg(long)]
+        once: bool,
     },
     /// Look at chat applications through a profile.
     #[cfg(feature = "desktop")]
@@ -305,16 +320,30 @@ enum RigCommand {
 /// Parses the command line, runs the role it names, and returns the exit code: 0 done, 1 not done, 2 not understood.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let json = cli.json;
     match run(cli) {
         Ok(code) => code,
         Err(problem) => {
             #[allow(clippy::print_stderr, reason = "the command line is where errors are shown")]
             {
-                eprintln!("autoreply: {problem}");
+                if json { eprint!("{}", told(&problem)) } else { eprintln!("autoreply: {problem}") }
             }
             ExitCode::FAILURE
         }
     }
+}
+
+/// A problem for programs.
+fn told(problem: &Problem) -> String {
+    let Problem { what, place, remedy } = problem;
+    format!("{}\n", serde_json::json!({ "error": { "what": what, "place": place, "remedy": remedy } }))
+}
+
+/// A number of seconds, with or without a fraction.
+fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    let read = text.parse::<f64>().ok().filter(|seconds| (0.2..=3600.0).contains(seconds));
+    let seconds = read.ok_or_else(|| "write a number of seconds from 0.2 to 3600".to_owned())?;
+    Ok(std::time::Duration::from_secs_f64(seconds))
 }
 
 type Done = Result<ExitCode, Problem>;
@@ -383,16 +412,27 @@ async fn role(command: Command, context: &Context) -> Done {
         Command::Worker => return roles::worker::run(context).await.map(|()| ExitCode::SUCCESS),
         #[cfg(all(feature = "desktop", feature = "worker"))]
         Command::Demo(args) => return roles::demo::run(context, &args.directory).await,
-        Command::Doctor { half } => {
-            let findings = roles::doctor::examine(context, half.map(Into::into)).await;
-            print(&findings.text(context.json));
+        Command::Doctor { half, cluster } => {
+            let findings = match cluster {
+                true => roles::doctor::examine_cluster(context).await,
+                false => roles::doctor::examine(context, half.map(Into::into)).await,
+            };
+            print(&findings.shown(context));
             return Ok(if findings.well() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Status => {
+            let (text, well) = roles::status::run(context).await;
+            print(&text);
+            return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Top { every, once } => {
+            return roles::top::run(context, every, once).await.map(|()| ExitCode::SUCCESS);
         }
         #[cfg(feature = "desktop")]
         Command::Profile { command } => match command {
             ProfileCommand::Check { profile, picture } => roles::profile::check(context, &profile, &picture)?,
-            ProfileCommand::List => roles::profile::list(),
-            ProfileCommand::Show { name } => roles::profile::show(&name)?,
+            ProfileCommand::List => roles::profile::list(context.json),
+            ProfileCommand::Show { name } => roles::profile::show(&name, context.json)?,
         },
         Command::Sagas { command } => match command {
             SagasCommand::List { all } => roles::sagas::list(context, all).await?,
@@ -450,5 +490,31 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_shell_completes_the_commands_that_look() {
+        for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "autoreply", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for word in ["status", "top", "cluster", "every"] {
+                assert!(script.contains(word), "{shell}: {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn seconds_are_read_within_reason() {
+        assert_eq!(seconds("0.5"), Ok(std::time::Duration::from_millis(500)));
+        for text in ["0", "-1", "nan", "1e9", "soon"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_problem_is_told_to_programs_too() {
+        let told: serde_json::Value = serde_json::from_str(&told(&Problem::new("a", "b", "c"))).unwrap();
+        assert_eq!(told["error"]["remedy"], "c");
     }
 }

@@ -133,6 +133,8 @@ const CRATE_RULES: &[(&str, &[&str])] = &[
     ("prometheus", &["telemetry"]),
     ("backoff", &["retry.rs"]),
     ("clap", &["cli.rs"]),
+    ("ratatui", &["roles/top"]),
+    ("crossterm", &["roles/top"]),
     ("autoreply_rig", &["roles"]),
 ];
 

@@ -14,7 +14,7 @@ use autoreply::lifecycle::Supervisor;
 use autoreply::roles::{Context, Environment, worker};
 use autoreply::settings::Layers;
 use autoreply::stream::Connection;
-use autoreply::telemetry::Metrics;
+use autoreply::telemetry::{Metrics, Traces};
 use autoreply::testing::{Server, address};
 use autoreply_load_tests::facts::{self, AppLine, Planned, Side, token};
 use autoreply_load_tests::model::{Script, Stub};

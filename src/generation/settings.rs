@@ -16,7 +16,7 @@ use super::provider::canned::{self, Canned, DEFAULT_RULES, MAX_FILE_BYTES, Rules
 use super::provider::chat_completions::ChatCompletionsProtocol;
 use super::provider::cohere_chat::CohereChatProtocol;
 use super::provider::model::{self, Model, Protocol};
-use super::provider::{Provider, display_name};
+use super::provider::{Provider, Server, display_name};
 use super::validation::{self, Newlines};
 use crate::clock::Clock;
 use crate::contract::Mode;
@@ -134,6 +134,17 @@ impl Settings {
     pub fn calls_at_once(&self) -> u64 {
         let calls = self.used().filter_map(|(_, provider)| provider.model()).map(|model| model.max_in_flight as u64);
         calls.fold(0, u64::saturating_add)
+    }
+
+    /// The servers that the chain's providers call, by the providers' names.
+    pub fn servers(&self) -> Vec<(String, Server)> {
+        let server = |(name, provider): (&str, &ProviderSettings)| match provider {
+            ProviderSettings::ChatCompletions(model) | ProviderSettings::CohereChatV2(model) => {
+                Some((name.to_owned(), Server::of(&model.base_url)?))
+            }
+            ProviderSettings::Canned(_) | ProviderSettings::Acknowledge(_) => None,
+        };
+        self.used().filter_map(server).collect()
     }
 
     fn used(&self) -> impl Iterator<Item = (&str, &ProviderSettings)> {

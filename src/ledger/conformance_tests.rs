@@ -20,6 +20,10 @@ use self::desks::{
 use self::figures::{
     each_end_is_told_once_and_whether_it_was_in_time, what_stands_in_a_state_has_an_age_and_may_be_overdue,
 };
+#[path = "conformance_workers.rs"]
+mod workers;
+
+use self::workers::{a_worker_is_seen_falls_silent_and_is_forgotten, how_the_replies_stand_is_told_with_their_age};
 use super::SqliteLedger;
 use super::postgres::testing::Database;
 use crate::clock::{ManualClock, from_millis};
@@ -624,6 +628,8 @@ suite!(
     a_copied_journal_is_noticed_and_both_are_told,
     hellos_at_two_workers_give_an_account_to_one_desk,
     a_late_word_corrects_the_quota_and_its_times_are_kept,
+    a_worker_is_seen_falls_silent_and_is_forgotten,
+    how_the_replies_stand_is_told_with_their_age,
     text_goes_before_rows_and_a_forgotten_peer_leaves_only_ids,
     each_end_is_told_once_and_whether_it_was_in_time,
     what_stands_in_a_state_has_an_age_and_may_be_overdue,

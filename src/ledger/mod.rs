@@ -12,7 +12,7 @@ mod model_tests;
 #[cfg(test)]
 mod worker_tests;
 
-pub use postgres::{Migrated, PostgresLedger};
+pub use postgres::{Migrated, PostgresLedger, PostgresServer};
 pub use settings::{Settings, Tls};
 pub use sqlite::SqliteLedger;
 

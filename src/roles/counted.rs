@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::observed::outcome;
 use super::traced::{self, About, Written};
@@ -18,8 +19,8 @@ use crate::contract::{
 use crate::saga::state::End;
 use crate::saga::{
     Applied, Change, Counts, Decided, Decision, Desk, Desks, Detail, Each, EntryId, Filter, Kept, LeaseRequest,
-    LeaseToken, Ledger, LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary,
-    Terms, Transition, Transitioned,
+    LeaseToken, Ledger, LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, Standing,
+    StoryLine, Summary, Terms, Transition, Transitioned, WorkerSeen, WorkerWord, Workers,
 };
 use crate::telemetry::metrics::{CompensationStep, Connection, Guard, LedgerWrite, Place};
 use crate::telemetry::{Metrics, Traces};
@@ -157,6 +158,22 @@ impl Desks for Counted {
     }
     async fn desks(&self, hold: Duration) -> Result<Vec<Desk>, LedgerError> {
         self.inner.desks(hold).await
+    }
+}
+
+#[async_trait]
+impl Workers for Counted {
+    async fn say(&self, word: &WorkerWord) -> Result<(), LedgerError> {
+        self.inner.say(word).await
+    }
+    async fn leave(&self, instance: Uuid) -> Result<(), LedgerError> {
+        self.inner.leave(instance).await
+    }
+    async fn workers(&self) -> Result<Vec<WorkerSeen>, LedgerError> {
+        self.inner.workers().await
+    }
+    async fn standing(&self) -> Result<Standing, LedgerError> {
+        self.inner.standing().await
     }
 }
 

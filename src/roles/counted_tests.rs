@@ -55,7 +55,7 @@ impl Scene {
 
     async fn change(&self, of: &MessagesDetected, lease: LeaseToken, changes: Vec<Change>) {
         let (id, who) = (Uuid::now_v7(), "w".to_owned());
-        let wanted = Transition { id, turn: of.turn, revision: of.revision, lease, who, changes };
+        let wanted = Transition { id, turn: of.turn, revision: of.revision, lease, who, changes, traceparent: None };
         let done = self.workers[0].transition(&[wanted]).await.unwrap().remove(0).unwrap();
         assert!(matches!(done, Transitioned::Done { .. }), "{done:?}");
     }

@@ -99,12 +99,33 @@ pub async fn show(context: &Context, id: LetterId, text: bool) -> Result<String,
 /// # Errors
 /// The first that is unknown or dealt with; those before it are on their way.
 pub async fn replay(context: &Context, ids: &[LetterId]) -> Result<String, Problem> {
-    let (letters, mut told) = (letters(context)?, String::new());
+    let (letters, mut done) = (letters(context)?, Vec::new());
     for id in ids {
         let home = letters.replay(*id, &context.user()).await.map_err(|error| problem(&error))?;
-        told.push_str(&format!("{id} is on its way to {home} again; a turn becomes a draft at most.\n"));
+        done.push(Done { id: *id, resolved: Resolution::Replayed, topic: Some(home) });
     }
-    Ok(told)
+    Ok(tell(context, &done))
+}
+
+/// What became of a letter.
+#[derive(Serialize)]
+struct Done {
+    id: LetterId,
+    resolved: Resolution,
+    /// Where it is on its way to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+}
+
+fn tell(context: &Context, done: &[Done]) -> String {
+    if context.json {
+        return json(&done);
+    }
+    let line = |Done { id, topic, .. }: &Done| match topic {
+        Some(home) => format!("{id} is on its way to {home} again; a turn becomes a draft at most.\n"),
+        None => format!("{id} is laid down.\n"),
+    };
+    done.iter().map(line).collect()
 }
 
 /// Marks letters as dealt with.
@@ -112,10 +133,10 @@ pub async fn replay(context: &Context, ids: &[LetterId]) -> Result<String, Probl
 /// # Errors
 /// The first that is unknown or dealt with already; those before it are marked.
 pub async fn park(context: &Context, ids: &[LetterId]) -> Result<String, Problem> {
-    let (letters, mut told) = (letters(context)?, String::new());
+    let (letters, mut done) = (letters(context)?, Vec::new());
     for id in ids {
         letters.park(*id, &context.user()).await.map_err(|error| problem(&error))?;
-        told.push_str(&format!("{id} is laid down.\n"));
+        done.push(Done { id: *id, resolved: Resolution::Parked, topic: None });
     }
-    Ok(told)
+    Ok(tell(context, &done))
 }

@@ -2,6 +2,7 @@
 //!
 //! Every check is bounded in time and stands alone: what one misses does not hide what the next has to say.
 
+mod cluster;
 #[cfg(feature = "desktop")]
 mod desk;
 mod kafka;
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use self::cluster::examine as examine_cluster;
+use super::paint::Paint;
 use super::{Context, json};
 use crate::error::Problem;
 
@@ -84,13 +87,22 @@ impl Findings {
         if as_json {
             return json(&serde_json::json!({ "well": self.well(), "findings": self.findings }));
         }
+        self.told(Paint::plain())
+    }
+
+    /// The findings as the person or the program that asked wants them.
+    pub fn shown(&self, context: &Context) -> String {
+        if context.json { self.text(true) } else { self.told(Paint::of(context)) }
+    }
+
+    fn told(&self, paint: Paint) -> String {
         let width = self.findings.iter().map(|finding| finding.check.chars().count()).max().unwrap_or(0);
         let mut out = String::new();
         for finding in &self.findings {
             let mark = match finding.state {
-                State::Ok => "ok     ",
-                State::Note => "note   ",
-                State::Problem => "PROBLEM",
+                State::Ok => paint.good("ok     "),
+                State::Note => paint.warn("note   "),
+                State::Problem => paint.bad("PROBLEM"),
             };
             out.push_str(&format!("{mark}  {:<width$}  {}.\n", finding.check, finding.what));
             if let Some(remedy) = &finding.remedy {

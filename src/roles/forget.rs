@@ -10,7 +10,7 @@ use crate::error::Problem;
 pub async fn run(context: &Context, peer: &str) -> Result<String, Problem> {
     let conversations = context.client()?.forget(peer).await?;
     Ok(match conversations {
-        _ if context.json => json(&conversations),
+        _ if context.json => json(&serde_json::json!({ "conversations": conversations })),
         0 => "Nothing is held of that peer.\n".to_owned(),
         1 => "Forgotten: one conversation.\n".to_owned(),
         many => format!("Forgotten: {many} conversations.\n"),

@@ -17,6 +17,9 @@ pub async fn run(context: &Context) -> Result<String, Problem> {
         let password = super::worker::ledger_password(context, &settings)?;
         let migrated = crate::ledger::PostgresLedger::migrate(&settings, password.as_ref()).await;
         let migrated = migrated.map_err(|error| super::worker::ledger_problem(error, &settings.url))?;
+        if context.json {
+            return Ok(super::json(&serde_json::json!({ "made": migrated.made, "version": migrated.version })));
+        }
         let made = match migrated.made.as_slice() {
             [] => "Nothing was missing".to_owned(),
             steps => format!("Made: {}", steps.join(", ")),
@@ -25,6 +28,10 @@ pub async fn run(context: &Context) -> Result<String, Problem> {
     }
     let (ledger, _) = super::worker::open_ledger(context, std::sync::Arc::new(crate::clock::SystemClock)).await?;
     ledger.close().await;
+    if context.json {
+        // A file is always brought to this version by whoever opens it.
+        return Ok(super::json(&serde_json::json!({ "made": [], "version": null })));
+    }
     Ok(format!("The ledger is of this version. {JOURNAL}"))
 }
 

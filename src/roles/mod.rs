@@ -17,12 +17,15 @@ pub mod doctor;
 #[cfg(feature = "worker")]
 mod files;
 pub mod forget;
+#[cfg(feature = "worker")]
+mod heartbeat;
 #[cfg(feature = "desktop")]
 pub mod hello;
 pub mod metrics;
 pub mod migrate;
 mod observed;
 mod own;
+mod paint;
 mod process;
 #[cfg(feature = "desktop")]
 pub mod profile;
@@ -32,8 +35,10 @@ pub mod relay;
 pub mod run;
 pub mod sagas;
 pub mod settings;
+pub mod status;
 #[cfg(feature = "worker")]
 mod story;
+pub mod top;
 pub mod topics;
 mod traced;
 #[cfg(test)]

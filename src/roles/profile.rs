@@ -33,15 +33,25 @@ pub fn check(context: &Context, profile: &str, picture: &Path) -> Result<String,
     Ok(if context.json { json(&Answer::of(&sight, picture)) } else { text(&profile, &sight, &picture) })
 }
 
+/// A built-in profile and the windows that it is for.
+#[derive(Serialize)]
+struct Listed {
+    profile: String,
+    application: String,
+    titles: Vec<String>,
+}
+
 /// The names of the built-in profiles, one a line, with the windows each is for.
-pub fn list() -> String {
-    let rows: Vec<_> = built_in_names()
-        .filter_map(|name| Profile::load(name).ok())
-        .map(|profile| {
-            let titles: Vec<_> = profile.windows.iter().map(|window| window.title.as_str()).collect();
-            [profile.name.clone(), profile.application.to_string(), titles.join("  or  ")]
-        })
-        .collect();
+pub fn list(as_json: bool) -> String {
+    let listed = built_in_names().filter_map(|name| Profile::load(name).ok()).map(|profile| Listed {
+        profile: profile.name.clone(),
+        application: profile.application.to_string(),
+        titles: profile.windows.iter().map(|window| window.title.as_str().to_owned()).collect(),
+    });
+    if as_json {
+        return json(&listed.collect::<Vec<_>>());
+    }
+    let rows: Vec<_> = listed.map(|one| [one.profile, one.application, one.titles.join("  or  ")]).collect();
     table(["profile", "application", "titles"], &rows)
 }
 
@@ -49,11 +59,12 @@ pub fn list() -> String {
 ///
 /// # Errors
 /// There is none of that name.
-pub fn show(name: &str) -> Result<String, Problem> {
-    built_in(name).map(str::to_owned).ok_or_else(|| {
+pub fn show(name: &str, as_json: bool) -> Result<String, Problem> {
+    let text = built_in(name).ok_or_else(|| {
         let names: Vec<_> = built_in_names().collect();
         Problem::new("there is no built-in profile of this name", name, format!("Name one of: {}", names.join(", ")))
-    })
+    })?;
+    Ok(if as_json { json(&serde_json::json!({ "profile": name, "text": text })) } else { text.to_owned() })
 }
 
 fn text(profile: &Profile, sight: &Sight, picture: &str) -> String {
@@ -245,9 +256,13 @@ mod tests {
 
     #[test]
     fn profiles_are_listed_and_shown() {
-        assert!(list().lines().any(|line| line.starts_with("hexchat ")));
-        assert!(Profile::parse(show("template").unwrap().as_bytes(), "template").is_ok());
-        assert!(show("nothing").unwrap_err().to_string().contains("hexchat"));
+        assert!(list(false).lines().any(|line| line.starts_with("hexchat ")));
+        assert!(Profile::parse(show("template", false).unwrap().as_bytes(), "template").is_ok());
+        assert!(show("nothing", false).unwrap_err().to_string().contains("hexchat"));
+        let listed: serde_json::Value = serde_json::from_str(&list(true)).unwrap();
+        assert!(listed.as_array().unwrap().iter().any(|one| one["profile"] == "hexchat" && one["titles"].is_array()));
+        let shown: serde_json::Value = serde_json::from_str(&show("template", true).unwrap()).unwrap();
+        assert_eq!(shown["text"], show("template", false).unwrap());
     }
 
     #[test]

@@ -66,7 +66,8 @@ fn tell(story: &SagaStory) -> String {
 pub async fn approve(context: &Context, turn: TurnId, version: Option<u32>) -> Result<String, Problem> {
     let decision = Decision { by: context.user(), draft_version: version.map(DraftVersion) };
     context.client()?.approve(turn, &decision).await?;
-    Ok(format!("Approved: {turn}. `autoreply sagas show {turn}` tells how it goes on.\n"))
+    let text = format!("Approved: {turn}. `autoreply sagas show {turn}` tells how it goes on.\n");
+    Ok(decided(context, turn, "approved", text))
 }
 
 /// Does not send a draft.
@@ -75,5 +76,9 @@ pub async fn approve(context: &Context, turn: TurnId, version: Option<u32>) -> R
 /// As for [`list`].
 pub async fn reject(context: &Context, turn: TurnId, why: String) -> Result<String, Problem> {
     context.client()?.reject(turn, &Rejection { by: context.user(), why }).await?;
-    Ok(format!("Rejected: {turn}. Nothing will be sent for it.\n"))
+    Ok(decided(context, turn, "rejected", format!("Rejected: {turn}. Nothing will be sent for it.\n")))
+}
+
+fn decided(context: &Context, turn: TurnId, decision: &str, text: String) -> String {
+    if context.json { json(&serde_json::json!({ "turn": turn, "decision": decision })) } else { text }
 }

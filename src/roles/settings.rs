@@ -1,8 +1,16 @@
 //! `autoreply settings show`.
 
-use super::Context;
+use super::{Context, json};
 
 /// The settings in force, or the defaults with their explanations.
 pub fn show(context: &Context, defaults: bool) -> String {
-    if defaults { crate::settings::DEFAULTS.to_owned() } else { context.layers.show() }
+    match (defaults, context.json) {
+        (true, false) => crate::settings::DEFAULTS.to_owned(),
+        (false, false) => context.layers.show(),
+        (true, true) => json(&crate::settings::defaults()),
+        (false, true) => json(&serde_json::json!({
+            "settings": context.layers.values(),
+            "set_by": context.layers.origins(),
+        })),
+    }
 }

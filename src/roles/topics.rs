@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
+use serde::Serialize;
+
 use super::wiring::{open_stream, stream_problem};
 use super::{Context, json};
 use crate::error::Problem;
@@ -23,16 +25,25 @@ pub async fn plan(context: &Context) -> Result<(String, bool), Problem> {
 /// Nobody agreed, or the cluster refused a step.
 pub async fn apply(context: &Context, yes: bool) -> Result<String, Problem> {
     let (connection, plan) = look(context).await?;
-    let shown = if context.json { json(&plan) } else { tell(&plan) };
+    let shown = tell(&plan);
+    let answer =
+        |text: String, applied: bool| if context.json { json(&Applied { plan: &plan, applied }) } else { text };
     if plan.changes.is_empty() {
-        return Ok(shown);
+        return Ok(answer(shown, true));
     }
     if !yes && !agreed(&shown).await? {
-        return Ok("Nothing was changed.\n".to_owned());
+        return Ok(answer("Nothing was changed.\n".to_owned(), false));
     }
     connection.apply_topics(&plan).await.map_err(|error| stream_problem(&error))?;
-    let text = if context.json { shown } else { format!("{shown}{} done.\n", count(plan.changes.len(), "change")) };
-    Ok(text)
+    Ok(answer(format!("{shown}{} done.\n", count(plan.changes.len(), "change")), true))
+}
+
+/// A plan, and whether the cluster is now as it says.
+#[derive(Serialize)]
+struct Applied<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    applied: bool,
 }
 
 async fn look(context: &Context) -> Result<(Connection, Plan), Problem> {
@@ -58,7 +69,8 @@ async fn agreed(shown: &str) -> Result<bool, Problem> {
     }
     let question = format!("{shown}Carry this out? [y/N] ");
     let asked = tokio::task::spawn_blocking(move || {
-        let mut out = std::io::stdout();
+        // Standard output is for the answer alone.
+        let mut out = std::io::stderr();
         out.write_all(question.as_bytes()).and_then(|()| out.flush())?;
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map(|_| answer)

@@ -27,7 +27,7 @@ struct Shared(Arc<dyn Clock>);
 
 impl Clock for Shared {
     fn now(&self) -> jiff::Timestamp {
-        self.metrics.now()
+        self.0.now()
     }
 }
 

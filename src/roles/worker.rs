@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::heartbeat::{Heart, Nature};
 use super::wiring::{Inbound, Outbound, stream_problem};
 use super::{Context, process, traced};
 use crate::clock::Clock;
@@ -117,7 +118,11 @@ pub fn ledger_password(context: &Context, settings: &ledger::Settings) -> Result
     secret(context, reference, "the password of the ledger's database").map(Some)
 }
 
-fn ledger_path(context: &Context, settings: &ledger::Settings) -> Result<PathBuf, Problem> {
+/// Where the SQLite file of the settings lies, or would lie.
+///
+/// # Errors
+/// There is no directory for it.
+pub(super) fn ledger_path(context: &Context, settings: &ledger::Settings) -> Result<PathBuf, Problem> {
     if settings.path.as_os_str().is_empty() {
         Ok(context.data_dir()?.join("ledger.sqlite"))
     } else {
@@ -150,7 +155,8 @@ pub async fn start(
             .traced(traces.clone(), if ledger_settings.is_postgres() { "postgresql" } else { "sqlite" }),
     );
 
-    let name = format!("worker-{}", std::process::id());
+    // In a container every process is number 1: the machine's name tells the workers of a ledger apart.
+    let name = format!("{}-{}", super::heartbeat::host(), std::process::id());
     let outbound = Outbound::new(connection, Source::Worker(name.clone()), clock.clone())
         .gathering(connection)?
         .traced(traces.clone());
@@ -163,14 +169,18 @@ pub async fn start(
         clock: clock.clone(),
     };
     let hold = saga_settings.account_hold();
+    let permits = u64::from(saga_settings.permits);
     let reply_deadline = Duration::from_millis(saga_settings.reply_deadline_ms);
-    let worker = Worker::new(name, ports, saga_settings);
+    let worker = Worker::new(name.clone(), ports, saga_settings);
 
     let consumer = connection
         .consumer(&stream_settings.worker_group, &[topic::MESSAGES, topic::OUTCOMES, topic::DESKTOPS])
         .map_err(|error| stream_problem(&error))?;
     let joined = consumer.joined();
     tell_lag(consumer.lag(), metrics, clock, supervisor);
+    let nature = Nature::of(name, generation_settings.chain, permits, &ledger_settings);
+    let heart = Heart::new(nature, (&ledger, &worker, metrics, clock), consumer.lag());
+    supervisor.spawn("the worker's word to the ledger", heart.beat(supervisor.stop_token()));
     let (stop, inbound) = (supervisor.stop_token(), Arc::new(Inbound::new(connection, metrics.clone())));
     let (consuming, tracing) = (worker.clone(), traces.clone());
     supervisor.spawn("the worker's consumer", async move {
@@ -342,12 +352,7 @@ async fn sorted(inbound: &Inbound, traces: &Traces, batch: &Batch) -> Result<Sor
 }
 
 /// One batch: hellos, turns and outcomes in the order in which they came, runs of a kind together.
-async fn handle(
-    worker: &Worker,
-    inbound: &Inbound,
-    traces: &Traces,
-    batch: &Batch,
-) -> Result<(), NotDone> {
+async fn handle(worker: &Worker, inbound: &Inbound, traces: &Traces, batch: &Batch) -> Result<(), NotDone> {
     let Sorted { hellos, turns, outcomes, mut spans } = sorted(inbound, traces, batch).await?;
     let mut refused: Vec<(usize, Rejected)> = Vec::new();
     let mut put_back = |error: LedgerError| {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::state::{End, Event, Phase, State, step};
-use super::{Desks, Draft, Exchange};
+use super::{Desks, Draft, Exchange, Workers};
 use crate::contract::{
     Command, ConversationId, DesktopId, DraftVersion, Effect, MessagesDetected, ReplyOutcome, ReplySend, ReplyWithdraw,
     Revision, Timings, TurnId,
@@ -433,7 +433,7 @@ pub type Each<T> = Result<Vec<Result<T, Rejected>>, LedgerError>;
 
 /// The authority about what is answered.
 #[async_trait]
-pub trait Ledger: Desks {
+pub trait Ledger: Desks + Workers {
     /// Records turns on these terms.
     async fn record_turns(&self, turns: &[MessagesDetected], terms: &Terms) -> Each<Receipt>;
 

@@ -13,6 +13,7 @@ mod recovery;
 mod settings;
 pub mod state;
 mod told;
+mod workers;
 
 #[cfg(test)]
 pub(crate) mod samples;
@@ -29,3 +30,6 @@ pub use ports::{
 };
 pub use recovery::Recovered;
 pub use settings::Settings;
+pub use workers::{
+    FORGOTTEN_AFTER, OVERDUE_AFTER, PhaseStanding, Standing, TopicLag, WorkerFigures, WorkerSeen, WorkerWord, Workers,
+};

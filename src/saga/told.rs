@@ -78,7 +78,9 @@ pub(super) fn applied(outcome: &ReplyOutcome, applied: &Applied) {
     let ReplyOutcome { turn, revision, conversation, effect, .. } = outcome;
     match applied {
         Applied::Ended { .. } => tracing::info!(%turn, %revision, %conversation, %effect, "outcome applied"),
-        Applied::Kept => tracing::debug!(%turn, %revision, %conversation, %effect, "outcome changed nothing"),
+        Applied::Kept | Applied::Repeated => {
+            tracing::debug!(%turn, %revision, %conversation, %effect, "outcome changed nothing");
+        }
         Applied::Orphan => {
             tracing::info!(%turn, %revision, %conversation, %effect, "outcome kept for a turn that is not there yet");
         }

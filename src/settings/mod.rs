@@ -114,6 +114,16 @@ impl Layers {
         })
     }
 
+    /// All settings in force.
+    pub fn values(&self) -> &Table {
+        &self.merged
+    }
+
+    /// Each key that is not a default, and where it was set.
+    pub fn origins(&self) -> &BTreeMap<String, String> {
+        &self.origins
+    }
+
     /// Where a key was set last.
     pub fn origin(&self, key: &str) -> &str {
         self.origins
@@ -143,6 +153,11 @@ impl Layers {
         }
         out
     }
+}
+
+/// Every setting with its default.
+pub fn defaults() -> Table {
+    parse(DEFAULTS, "config.default.toml").unwrap_or_default()
 }
 
 /// The environment of this process; a variable that is not UTF-8 is left out. Roles hand on what a room needs.

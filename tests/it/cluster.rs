@@ -20,7 +20,7 @@ const MODEL_MS: u32 = 6_000;
 const ANSWER: &str = "Noted";
 
 /// The servers that all parts share, with names of this test's own on them.
-struct Cluster {
+pub(crate) struct Cluster {
     settings: String,
     database: String,
     model: Kin,
@@ -30,7 +30,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn up(test: &str) -> Option<Self> {
+    pub(crate) fn up(test: &str) -> Option<Self> {
         let [kafka, postgres, redis] = [Server::Kafka, Server::Postgres, Server::Redis].map(|kind| address(kind, test));
         let (Some(kafka), Some(postgres), Some(redis)) = (kafka, postgres, redis) else {
             skip(test, "it needs Kafka, PostgreSQL and Redis");
@@ -73,7 +73,7 @@ telemetry.log_filter = "info,autoreply=debug"
     }
 
     /// `autoreply` with these words, in surroundings of its own.
-    fn command(&self, name: &str, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, name: &str, words: &[&str]) -> Command {
         let (config, home) = (self.directory.path().join(format!("{name}.toml")), self.directory.path().join(name));
         std::fs::create_dir_all(&home).unwrap();
         std::fs::write(&config, &self.settings).unwrap();
@@ -85,7 +85,7 @@ telemetry.log_filter = "info,autoreply=debug"
         command
     }
 
-    fn worker(&self, name: &str) -> Kin {
+    pub(crate) fn worker(&self, name: &str) -> Kin {
         let kin = Kin::start(name, self.command(name, &["worker"]), &self.log(name), false).unwrap();
         wait_for("the worker's socket", || {
             self.command(name, &["sagas", "list"]).output().unwrap().status.success().then_some(())
@@ -127,7 +127,7 @@ fn start_model(program: &Path, directory: &Path) -> (Kin, String) {
     (kin, address)
 }
 
-fn kill(mut kin: Kin) {
+pub(crate) fn kill(mut kin: Kin) {
     assert!(Command::new("kill").args(["-KILL", &kin.pid().to_string()]).status().unwrap().success());
     assert!(kin.ended_within(PATIENCE));
 }
@@ -166,7 +166,7 @@ fn two_desks_are_answered_once_though_a_worker_is_killed() {
     });
     let place = workers
         .iter()
-        .position(|worker| owner.contains(&worker.pid().to_string()))
+        .position(|worker| owner.ends_with(&format!("-{}", worker.pid())))
         .unwrap_or_else(|| panic!("{owner} is none of the workers"));
     // Not before its part of the trace is safe: the model still takes its time.
     let instance = format!(":{}", workers[place].pid());

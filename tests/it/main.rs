@@ -14,3 +14,4 @@ mod end_to_end;
 mod harness;
 mod sentinel;
 mod traces;
+mod watching;

@@ -7,11 +7,14 @@ pub mod cohere_chat;
 mod http;
 pub mod model;
 mod office_hours;
+mod reach;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
+
+pub use self::reach::Server;
 
 use self::model::Usage;
 use crate::contract::Conversation;

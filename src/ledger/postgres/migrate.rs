@@ -40,6 +40,12 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         works_from: 1,
         sql: include_str!("../../../migrations/postgres/0003_traces.sql"),
     },
+    Migration {
+        version: 4,
+        name: "workers",
+        works_from: 1,
+        sql: include_str!("../../../migrations/postgres/0004_workers.sql"),
+    },
 ];
 
 /// Two who migrate at the same time wait for each other here.

@@ -4,6 +4,7 @@
 
 mod book;
 mod desks;
+mod examine;
 mod group;
 mod leases;
 mod migrate;
@@ -14,6 +15,7 @@ mod record;
 mod retention;
 mod rows;
 mod transitions;
+mod workers;
 mod write;
 
 #[cfg(test)]
@@ -31,7 +33,9 @@ use secrecy::SecretString;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{PgPool, Postgres, QueryBuilder};
+use uuid::Uuid;
 
+pub use examine::PostgresServer;
 pub use migrate::Migrated;
 
 use self::group::SOON;
@@ -41,8 +45,8 @@ use crate::contract::{ConversationId, DesktopGreeted, DesktopHello, MessagesDete
 use crate::retry::retry;
 use crate::saga::{
     Applied, Counts, Decided, Decision, Desk, Desks, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger,
-    LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary, Terms, Transition,
-    Transitioned,
+    LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, Standing, StoryLine, Summary, Terms,
+    Transition, Transitioned, WorkerSeen, WorkerWord, Workers,
 };
 
 /// The ledger of many machines.
@@ -105,6 +109,22 @@ impl Desks for PostgresLedger {
     }
     async fn desks(&self, hold: Duration) -> Result<Vec<Desk>, LedgerError> {
         desks::desks(self, hold).await
+    }
+}
+
+#[async_trait]
+impl Workers for PostgresLedger {
+    async fn say(&self, word: &WorkerWord) -> Result<(), LedgerError> {
+        workers::say(self, word).await
+    }
+    async fn leave(&self, instance: Uuid) -> Result<(), LedgerError> {
+        workers::leave(self, instance).await
+    }
+    async fn workers(&self) -> Result<Vec<WorkerSeen>, LedgerError> {
+        workers::workers(self).await
+    }
+    async fn standing(&self) -> Result<Standing, LedgerError> {
+        workers::standing(self).await
     }
 }
 

@@ -12,7 +12,7 @@ use crate::clock::millis;
 use crate::contract::{ConversationId, Effect, MessagesDetected, TurnId};
 use crate::retry::retry;
 use crate::saga::state::{Event, State};
-use crate::saga::{LedgerError, Pruned, Retention};
+use crate::saga::{FORGOTTEN_AFTER, LedgerError, Pruned, Retention};
 
 /// At most so many sagas a bite, so that no worker waits long behind it.
 const BITE: i64 = 500;
@@ -53,6 +53,11 @@ async fn prune_once(ledger: &PostgresLedger, retention: Retention) -> Result<Pru
     sqlx::query("delete from quota_days where day < ((select ledger_now()) - $1) / $2")
         .bind(age)
         .bind(DAY_MS)
+        .execute(&mut *tx)
+        .await?;
+    let died = millis(FORGOTTEN_AFTER);
+    sqlx::query("delete from workers where last_seen < (select ledger_now()) - $1")
+        .bind(died)
         .execute(&mut *tx)
         .await?;
     let bare = bite(&mut tx, TEXT_OVER_AGE, millis(retention.text)).await?;

@@ -10,6 +10,7 @@ mod record;
 mod retention;
 mod rows;
 mod transitions;
+mod workers;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,13 +18,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::SqlitePool;
+use uuid::Uuid;
 
 use crate::clock::{Clock, to_millis};
 use crate::contract::{ConversationId, DesktopGreeted, DesktopHello, MessagesDetected, ReplyOutcome, TurnId};
 use crate::saga::{
     Applied, Counts, Decided, Decision, Desk, Desks, Detail, Each, EntryId, Filter, LeaseRequest, LeaseToken, Ledger,
-    LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, StoryLine, Summary, Terms, Transition,
-    Transitioned,
+    LedgerError, OpenSaga, PendingCommand, PoolUse, Pruned, Receipt, Retention, Standing, StoryLine, Summary, Terms,
+    Transition, Transitioned, WorkerSeen, WorkerWord, Workers,
 };
 
 /// The ledger of one machine. Several processes may open the same file.
@@ -69,6 +71,22 @@ impl Desks for SqliteLedger {
     }
     async fn desks(&self, hold: Duration) -> Result<Vec<Desk>, LedgerError> {
         desks::desks(self, hold).await
+    }
+}
+
+#[async_trait]
+impl Workers for SqliteLedger {
+    async fn say(&self, word: &WorkerWord) -> Result<(), LedgerError> {
+        workers::say(self, word).await
+    }
+    async fn leave(&self, instance: Uuid) -> Result<(), LedgerError> {
+        workers::leave(self, instance).await
+    }
+    async fn workers(&self) -> Result<Vec<WorkerSeen>, LedgerError> {
+        workers::workers(self).await
+    }
+    async fn standing(&self) -> Result<Standing, LedgerError> {
+        workers::standing(self).await
     }
 }
 

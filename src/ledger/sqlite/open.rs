@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_ledger.sql"),
     include_str!("../../../migrations/sqlite/0002_owners.sql"),
     include_str!("../../../migrations/sqlite/0003_traces.sql"),
+    include_str!("../../../migrations/sqlite/0004_workers.sql"),
 ];
 
 fn storage(path: &Path, what: String, remedy: &str) -> LedgerError {

@@ -7,7 +7,7 @@ use super::rows::{DAY_MS, Fault, Stamp, advance, head_of, unavailable};
 use crate::clock::millis;
 use crate::contract::{ConversationId, Effect, MessagesDetected};
 use crate::saga::state::{Event, State};
-use crate::saga::{LedgerError, Pruned, Retention};
+use crate::saga::{FORGOTTEN_AFTER, LedgerError, Pruned, Retention};
 
 /// At most so many sagas a bite, so that no worker waits long behind it.
 const BITE: i64 = 500;
@@ -18,6 +18,9 @@ pub(super) async fn prune(ledger: &SqliteLedger, retention: Retention) -> Result
     let rows_before = now.saturating_sub(millis(retention.rows));
     let text_before = now.saturating_sub(millis(retention.text));
     let rows = prune_rows(&mut tx, rows_before).await.map_err(LedgerError::from)?;
+    let died = now.saturating_sub(millis(FORGOTTEN_AFTER));
+    let forgotten = sqlx::query("delete from workers where last_seen < ?").bind(died).execute(&mut *tx).await;
+    forgotten.map_err(|error| unavailable(&error))?;
     let texts = prune_texts(&mut tx, text_before).await.map_err(LedgerError::from)?;
     tx.commit().await.map_err(|error| unavailable(&error))?;
     Ok(Pruned { rows, texts })

@@ -247,6 +247,7 @@ mod tests {
             messages: detected.messages,
             context: Vec::new(),
             memory: Vec::new(),
+            traceparent: None,
         };
         for fails in [true, false] {
             let timed = Timed::new(Fails(fails), metrics.clone());

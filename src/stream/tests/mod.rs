@@ -2,6 +2,7 @@
 //! and its neighbours; the cases that both must pass are run on both.
 
 mod letters;
+mod lookout;
 mod real;
 mod rebalancing;
 mod renewed;
