@@ -16,7 +16,7 @@ demo: deps ## The main job, for you to watch: a real chat window gets verified r
 test: deps ## Every test: unit, property, architecture, conformance, end to end with HexChat, crashes
 	@scripts/test
 
-chaos: deps ## A whole cluster under load while its parts are killed, stopped and wiped (about 45 minutes; CHAOS=--short: 2); leaves chaos-report/report.html
+chaos: deps ## A whole cluster under load while its parts are killed, stopped and wiped (about an hour; CHAOS=--short: 2); leaves chaos-report/report.html
 	@scripts/install-services
 	$(CARGO) build --release --workspace
 	@./target/release/chaos $(CHAOS)

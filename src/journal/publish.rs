@@ -18,7 +18,7 @@ use crate::contract::{
 use crate::failpoint;
 use crate::policy::caps::{self, Caps};
 use crate::policy::mode::Halt;
-use crate::policy::turn::{self, Due, Event};
+use crate::policy::turn::{self, Due, Event, Stage};
 
 /// A turn carries at most so many messages, the newest.
 const MESSAGES: i64 = 64;
@@ -145,7 +145,7 @@ impl Journal {
         Ok(self.doubt(row, turn.doubtful || doubtful != 0).limit(mode))
     }
 
-    /// The live turn that was published and not acknowledged in time.
+    /// The live turn that was published and not acknowledged in time; or that was, and is to be asked after.
     async fn unacknowledged(
         &self,
         tx: &mut SqliteConnection,
@@ -155,10 +155,16 @@ impl Journal {
         for live in [&row.turns.out, &row.turns.open].into_iter().flatten() {
             let id = TurnId::derive(self.id(), row.conversation.id, live.number);
             let Some(held) = TurnRow::load(tx, id).await? else { continue };
-            if live.published == Some(held.revision)
-                && held.recorded_revision < held.revision
-                && self.is_due(held.published_at, now)
-            {
+            if live.published != Some(held.revision) {
+                continue;
+            }
+            let again = if held.recorded_revision < held.revision {
+                self.is_due(held.published_at, now)
+            } else {
+                let waits = live.stage == Stage::Waiting && live.replied != Some(held.revision);
+                waits && held.published_at.is_some_and(|at| turn::asks_again(held.last_at, at, now))
+            };
+            if again {
                 return Ok(Some(live.number));
             }
         }

@@ -659,3 +659,23 @@ async fn what_is_not_acknowledged_is_published_again() {
     desk.journal.publish_again().await.unwrap();
     assert_eq!(desk.due().await, [turn]);
 }
+
+#[tokio::test]
+async fn a_turn_that_waits_long_is_asked_after_ever_more_seldom_until_its_reply_is_here() {
+    let mut desk = Desk::new(settings()).await;
+    desk.hear("one").await;
+    let turn = desk.publish().await.pop().unwrap();
+    let mut asked = Vec::new();
+    for second in 1..=590 {
+        desk.wait(1000);
+        for due in desk.due().await {
+            assert_eq!((due.turn, due.revision), (turn.turn, turn.revision));
+            desk.journal.turn_published(due.turn, due.revision, desk.at()).await.unwrap();
+            asked.push(second);
+        }
+    }
+    assert_eq!(asked, [60, 122, 246, 494]);
+    desk.accept(desk.reply(&turn, "hello there bob")).await;
+    desk.wait(600_000);
+    assert!(desk.due().await.is_empty());
+}

@@ -72,7 +72,7 @@ pub(super) async fn how_the_replies_stand_is_told_with_their_age(site: &dyn Site
     tell(ledger, &left, Effect::NeedsAttention).await;
     tell(ledger, &ended, Effect::HumanReplied).await;
     assert_eq!(ledger.standing().await.unwrap().attention, 1);
-    site.pass(HOUR + OVERDUE_AFTER).await;
+    site.pass(HOUR + OVERDUE_AFTER + Duration::from_secs(1)).await;
     // Two that nobody worked on, and one that nobody answered.
     assert_eq!(ledger.standing().await.unwrap().overdue, 3);
     site.pass(Duration::from_secs(86_400)).await;

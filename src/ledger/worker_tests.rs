@@ -251,6 +251,34 @@ async fn failures_are_compensated_with_their_effect() {
 }
 
 #[tokio::test]
+async fn a_desk_that_did_not_hear_of_an_end_asks_and_is_told() {
+    let scene = Scene::new(1).await;
+    let worker = scene.worker("w");
+    scene.fake.exhausted.store(true, Ordering::SeqCst);
+    let lost = turn("alice", 1, 1);
+    worker.on_messages(vec![lost.clone()]).await.unwrap();
+    scene.until(&lost, State::Ended(Effect::NeedsAttention)).await;
+    worker.drain(Duration::from_secs(5)).await;
+    scene.fake.told.lock().unwrap().clear();
+
+    let other = scene.worker("other");
+    other.on_messages(vec![lost.clone()]).await.unwrap();
+    other.drain(Duration::from_secs(5)).await;
+    let told = scene.fake.told.lock().unwrap().clone();
+    let [Notice::TurnEnded(ended)] = told.as_slice() else { panic!("one notice, not {told:?}") };
+    assert_eq!((ended.turn, ended.revision, ended.effect), (lost.turn, lost.revision, Effect::NeedsAttention));
+
+    scene.fake.exhausted.store(false, Ordering::SeqCst);
+    let (third, sent) = (scene.worker("third"), turn("bob", 1, 1));
+    third.on_messages(vec![sent.clone()]).await.unwrap();
+    scene.until(&sent, ISSUED).await;
+    third.on_outcomes(vec![outcome(&sent, Effect::Confirmed)]).await.unwrap();
+    third.on_messages(vec![sent]).await.unwrap();
+    third.drain(Duration::from_secs(5)).await;
+    assert_eq!(scene.fake.told.lock().unwrap().len(), 1, "of what was sent the desk knows more");
+}
+
+#[tokio::test]
 async fn a_worker_that_dies_while_drafting_is_replaced_when_its_lease_ends() {
     let scene = Scene::new(10).await;
     let (dying, of) = (scene.worker("dying"), turn("alice", 1, 1));

@@ -38,6 +38,17 @@ impl Default for TurnRules {
     }
 }
 
+/// A desk asks again after a turn that is recorded and has waited so long for its reply or its end, longer than a reply
+/// takes: it may have ended, and the word of it been lost.
+pub const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Whether to ask again after a turn whose last message was seen at `last_at` and that was published last at
+/// `published_at`. Each time waits as long as all before it together, so that a draft that waits for a person is asked
+/// after a few times and not once a minute.
+pub fn asks_again(last_at: Timestamp, published_at: Timestamp, now: Timestamp) -> bool {
+    elapsed(published_at, now) >= ASK_AGAIN.max(elapsed(last_at, published_at))
+}
+
 /// What is to become of one inbound message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {

@@ -12,10 +12,11 @@ use uuid::Uuid;
 
 use super::observed::outcome;
 use super::traced::{self, About, Written};
-use crate::clock::Clock;
+use crate::clock::{Clock, elapsed};
 use crate::contract::{
     ConversationId, DesktopGreeted, DesktopHello, Effect, MessagesDetected, ReplyOutcome, Timings, TurnId,
 };
+use crate::policy::turn::ASK_AGAIN;
 use crate::saga::state::End;
 use crate::saga::{
     Applied, Change, Counts, Decided, Decision, Desk, Desks, Detail, Each, EntryId, Filter, Kept, LeaseRequest,
@@ -69,7 +70,7 @@ impl Counted {
         }
     }
 
-    fn recorded(&self, receipt: &Receipt) {
+    fn recorded(&self, turn: &MessagesDetected, receipt: &Receipt) {
         match receipt {
             Receipt::New(taken) | Receipt::Newer(taken) if taken.quota == Kept::Exhausted => {
                 self.metrics.guards.of(Guard::Quota).inc();
@@ -79,6 +80,8 @@ impl Counted {
                 self.metrics.guards.of(Guard::Owner).inc();
                 self.ended(Effect::NotOwner, End::InTime);
             }
+            // A desk that asks after an old turn says nothing new by intention.
+            Receipt::Known | Receipt::Closed if elapsed(turn.detected_at, self.clock.now()) >= ASK_AGAIN => {}
             Receipt::Known | Receipt::Closed => self.metrics.duplicates.of(Place::Worker).inc(),
         }
     }
@@ -182,7 +185,7 @@ impl Ledger for Counted {
     async fn record_turns(&self, turns: &[MessagesDetected], terms: &Terms) -> Each<Receipt> {
         let began = Instant::now();
         let receipts = self.group(LedgerWrite::Record, turns.len(), self.inner.record_turns(turns, terms)).await;
-        each(turns, &receipts, |_, receipt| self.recorded(receipt));
+        each(turns, &receipts, |turn, receipt| self.recorded(turn, receipt));
         let recorded = turns.iter().map(|turn| Written {
             about: turn.into(),
             traceparent: turn.traceparent.as_deref(),

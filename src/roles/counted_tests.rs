@@ -105,6 +105,9 @@ async fn a_turn_is_due_once_however_many_workers_hear_of_its_end() {
     assert_eq!(scene.sum(|metrics| metrics.duplicates.of(Place::Worker).get()), 2.0);
     scene.record(&shown).await;
     assert_eq!(scene.sum(|metrics| metrics.duplicates.of(Place::Worker).get()), 3.0);
+    scene.clock.advance(MINUTE);
+    scene.record(&shown).await;
+    assert_eq!(scene.sum(|metrics| metrics.duplicates.of(Place::Worker).get()), 3.0, "the desk asks after it");
     scene.tell_both(&word(&refused, Effect::Confirmed)).await;
     assert_eq!(scene.due_and_kept(), (2.0, 2.0), "better evidence is no other end");
     assert_eq!((scene.ends(Effect::Refused), scene.ends(Effect::Confirmed)), (1.0, 2.0));

@@ -127,7 +127,7 @@ impl Worker {
         let receipts = inner.ports.ledger.record_turns(&batch, &terms).await?;
         failpoint::reach("worker.recorded");
         let (mut refused, mut acknowledgements, mut taken) = (Vec::new(), Vec::new(), Vec::new());
-        let mut notices = Vec::new();
+        let (mut notices, mut closed) = (Vec::new(), Vec::new());
         for (index, (detected, receipt)) in batch.into_iter().zip(receipts).enumerate() {
             let receipt = match receipt {
                 Ok(receipt) => receipt,
@@ -152,11 +152,16 @@ impl Worker {
                     inner.cancel(detected.turn);
                     notices.push(not_owner(&detected, &owner));
                 }
-                Receipt::Known | Receipt::Closed => told::known(&detected),
+                Receipt::Known => told::known(&detected),
+                Receipt::Closed => {
+                    told::known(&detected);
+                    closed.push(detected);
+                }
             }
         }
         self.acknowledge(acknowledgements);
         self.notify(notices);
+        self.tell_closed(closed);
         for (detected, Taken { lease, quota, owner_token }) in taken {
             let phase = if quota == Kept::Reserved { Phase::QuotaReserved } else { Phase::Recorded };
             let saga = OpenSaga { detected, phase, lease, draft: None, takeovers: 0, owner_token };

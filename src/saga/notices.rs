@@ -1,7 +1,8 @@
 //! What the worker tells desks beside commands: the answers to their hellos, and turns that end without a reply.
 //!
-//! A notice that is lost does no harm: the next hello is answered anew, and a turn that the ledger has ended is never
-//! typed, whether the desk knows it or not.
+//! A notice may be lost, with the worker that was about to publish it: the next hello is answered anew, and a desk asks
+//! again after a turn of which it has heard nothing for long. A turn that the ledger has ended is never typed, whether the
+//! desk knows it or not.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,6 +47,32 @@ impl Worker {
     /// Publishes notices by itself.
     pub(super) fn notify(&self, notices: Vec<Notice>) {
         Inner::notify(&self.inner, notices);
+    }
+
+    /// Desks ask after turns that have ended: they hear how, unless something may have been sent, of which they know more.
+    pub(super) fn tell_closed(&self, turns: Vec<MessagesDetected>) {
+        const REASON: &str = "the ledger has ended it; the first word of that was lost";
+        if turns.is_empty() {
+            return;
+        }
+        let inner = Arc::clone(&self.inner);
+        self.inner.spawn(async move {
+            for detected in turns {
+                match inner.ports.ledger.show(detected.turn).await {
+                    Ok(detail) => {
+                        let summary = detail.map(|detail| detail.summary);
+                        let same = summary.filter(|summary| summary.revision == detected.revision);
+                        let effect = same.and_then(|summary| summary.state.effect());
+                        if let Some(effect) = effect.filter(|effect| !effect.may_have_sent()) {
+                            inner.tell_ended(&detected, effect, REASON);
+                        }
+                    }
+                    Err(error) => {
+                        tracing::debug!(turn = %detected.turn, %error, "a desk that asks was not told; it asks again");
+                    }
+                }
+            }
+        });
     }
 
     /// The desk whose turn a person rejected hears of it.

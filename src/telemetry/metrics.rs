@@ -107,7 +107,8 @@ catalogue! {
     /// Outcomes of which the desk heard that they are recorded; each once.
     outcomes_acknowledged: Counter = "autoreply_outcomes_acknowledged_total" by Desk;
     /// Records that were delivered again and recognised: turns and outcomes by the worker, replies by the desk. A desk
-    /// that starts reads the last minutes again, and recognises them.
+    /// that starts reads the last minutes again, and recognises them. A turn that a desk asks after, because it has waited
+    /// for a minute, is not counted.
     duplicates: By<CounterVec, Place> = "autoreply_duplicates_suppressed_total" by All;
     /// Turns that ended, by what became of them, counted where the ledger wrote it down. One whose effect better
     /// evidence replaces is counted under both.
