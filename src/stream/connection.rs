@@ -46,6 +46,7 @@ impl Connection {
     /// # Errors
     /// As [`Connection::open`].
     pub fn open_with(settings: &Settings, password: Option<SecretString>) -> Result<Self, StreamError> {
+        settings.find_files()?;
         let names = Names::new(&settings.topic_prefix);
         let (embedded, auth, address) = if settings.is_embedded() {
             let broker = Embedded::start(&names)?;

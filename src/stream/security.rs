@@ -3,8 +3,8 @@
 use rdkafka::ClientConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::Settings;
-use crate::error::Problem;
+use super::{Settings, StreamError};
+use crate::error::{Class, Problem};
 
 /// The protocols, as they stand in the settings.
 const PROTOCOLS: [&str; 4] = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
@@ -70,9 +70,23 @@ impl Settings {
         }
     }
 
+    fn tls_files(&self) -> [(&'static str, &String); 3] {
+        [("ca_file", &self.ca_file), ("certificate_file", &self.certificate_file), ("key_file", &self.key_file)]
+    }
+
+    /// Opens the files for TLS: of one that it cannot read librdkafka does not say which it is.
+    pub(super) fn find_files(&self) -> Result<(), StreamError> {
+        for (key, path) in self.tls_files().into_iter().filter(|(_, path)| !path.is_empty()) {
+            std::fs::File::open(path).map_err(|error| StreamError {
+                remedy: "Write the file there, readable by autoreply, or name another",
+                ..StreamError::new(format!("stream.{key} {path} cannot be read"), error, Class::Permanent)
+            })?;
+        }
+        Ok(())
+    }
+
     fn check_tls(&self) -> Result<(), Problem> {
-        let files =
-            [("ca_file", &self.ca_file), ("certificate_file", &self.certificate_file), ("key_file", &self.key_file)];
+        let files = self.tls_files();
         if !self.uses_tls()
             && let Some((key, _)) = files.iter().find(|(_, value)| !value.is_empty())
         {
