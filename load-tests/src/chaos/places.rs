@@ -11,6 +11,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::cluster::{Cluster, Programs, command};
+use crate::load::servers::drop_database;
 
 /// How often the topics are tried to be made.
 const TOPIC_TRIES: u32 = 5;
@@ -71,8 +72,7 @@ impl Cluster {
         };
         delete_topics(&self.brokers(), self.prefix()).await.map_err(|why| kept("Kafka", &why))?;
         let (_, database) = self.ledger().rsplit_once('/').unwrap_or_default();
-        let drop = format!("drop database if exists \"{database}\" with (force)");
-        carry_out(self.postgres(), drop).await.map_err(|why| kept("Postgres", &why))
+        drop_database(self.postgres(), database).await.map_err(|why| kept("Postgres", &why))
     }
 }
 

@@ -260,7 +260,8 @@ impl<'a> Running<'a> {
         self.all_live()
     }
 
-    /// Takes samples until everything is answered, or nothing has been for the scenario's patience.
+    /// Takes samples until everything is answered and the workers have read every record, or nothing has moved for the
+    /// scenario's patience.
     async fn watch(&mut self, times: &[i64], start_ms: i64) -> Result<(), Problem> {
         let bar = self.bar(times.len());
         // The workers that are being restarted are in the hands of that task.
@@ -271,7 +272,7 @@ impl<'a> Running<'a> {
         }
         let end_ms = times.last().copied().unwrap_or(0);
         let patience_ms = self.scenario.patience_s as i64 * 1000;
-        let (mut answered, mut moved_ms) = (0, end_ms);
+        let (mut answered, mut behind, mut moved_ms) = (0, i64::MAX, end_ms);
         let mut next = tokio::time::interval(SAMPLE_EVERY);
         next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -292,10 +293,12 @@ impl<'a> Running<'a> {
             self.samples.push(Sample { at_ms: now_ms, usage: self.sampler.take(now_ms), lag, waiting });
             bar.set_position(self.progress.answered() as u64);
             bar.set_prefix(format!("waiting {waiting}, lag {}", lag.unwrap_or(-1)));
-            if self.progress.answered() > answered {
-                (answered, moved_ms) = (self.progress.answered(), now_ms.max(end_ms));
+            let left = lag.unwrap_or(0);
+            if self.progress.answered() > answered || left < behind {
+                (answered, behind, moved_ms) = (self.progress.answered(), left, now_ms.max(end_ms));
             }
-            if now_ms > end_ms && rolling.is_empty() && (waiting <= 0 || now_ms - moved_ms > patience_ms) {
+            let at_rest = (waiting <= 0 && left <= 0) || now_ms - moved_ms > patience_ms;
+            if now_ms > end_ms && rolling.is_empty() && at_rest {
                 break;
             }
         }

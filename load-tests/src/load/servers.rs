@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use autoreply::error::Problem;
 use autoreply::stream::topics;
@@ -103,7 +103,23 @@ impl Database {
     /// # Errors
     /// The server does not answer.
     pub async fn remove(&self) -> Result<(), Problem> {
-        execute(&self.server, &format!("drop database if exists {} with (force)", self.name)).await
+        drop_database(&self.server, &self.name).await
+    }
+}
+
+/// Removes this database from the server of this URL, with the connections to it. A vacuum of the server's own may be at
+/// work in it, which only a superuser may end: it is waited for.
+///
+/// # Errors
+/// The server does not answer, or the vacuum does not end.
+pub async fn drop_database(server: &str, name: &str) -> Result<(), Problem> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let (statement, began) = (format!("drop database if exists \"{name}\" with (force)"), Instant::now());
+    loop {
+        match execute(server, &statement).await {
+            Err(_) if began.elapsed() < PATIENCE => tokio::time::sleep(Duration::from_millis(500)).await,
+            done => return done,
+        }
     }
 }
 
