@@ -196,7 +196,7 @@ async fn a_withdrawal_is_a_request_at_every_stage() {
 
     let told = desk.outcomes().await.into_iter().filter(|(turn, ..)| *turn == entered.turn).count();
     let ack = crate::contract::OutcomeRecorded { turn: entered.turn, revision: entered.revision, desktop: desktop() };
-    desk.journal.outcome_published(entered.turn, entered.revision, desk.at()).await.unwrap();
+    desk.publish_outcome(&entered).await;
     desk.journal.accept(Command::OutcomeRecorded(ack), desk.at()).await.unwrap();
     let gone = desk.outcomes().await.into_iter().filter(|(turn, ..)| *turn == entered.turn).count();
     desk.withdraw(&entered).await;

@@ -178,23 +178,22 @@ impl Journal {
         self.due_outcomes(now).await
     }
 
-    /// The outcome went to Kafka.
+    /// This outcome went to Kafka. If a better one has taken its place meanwhile, that one is still to be published, and
+    /// an acknowledgement of this one settles nothing.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub async fn outcome_published(
-        &self,
-        turn: TurnId,
-        revision: Revision,
-        now: Timestamp,
-    ) -> Result<(), JournalError> {
+    pub async fn outcome_published(&self, outcome: &ReplyOutcome, now: Timestamp) -> Result<(), JournalError> {
         let mut tx = self.begin().await?;
         sqlx::query(
-            "update outcomes set published_at = ?, publications = publications + 1 where turn = ? and revision = ?",
+            "update outcomes set published_at = case when effect = ?4 then ?1 else published_at end, \
+             publications = publications + (effect = ?4), stale_acks = stale_acks + (effect <> ?4) \
+             where turn = ?2 and revision = ?3",
         )
         .bind(crate::clock::to_millis(now))
-        .bind(turn.0)
-        .bind(revision.0)
+        .bind(outcome.turn.0)
+        .bind(outcome.revision.0)
+        .bind(outcome.effect.as_str())
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;

@@ -80,7 +80,9 @@ impl Journal {
         let Some(held) = TurnRow::load(tx, id).await? else { return Ok(None) };
         let range = turn::covers(&row.turns, number).unwrap_or((held.after_seq, held.last_seq));
         let limited = self.turn_mode(tx, row, &held, range, mode).await?;
-        if let Some(ending) = self.unanswerable(tx, row, limited, halt, now).await? {
+        // One that is only asked after was let through when it was published first.
+        let judged = if held.recorded_revision < held.revision { limited } else { Mode::Draft };
+        if let Some(ending) = self.unanswerable(tx, row, judged, halt, now).await? {
             self.end_turn(tx, row, number, &ending, now).await?;
             return Ok(None);
         }

@@ -172,6 +172,13 @@ impl Desk {
         due.into_iter().map(|outcome| (outcome.turn, outcome.revision.0, outcome.effect)).collect()
     }
 
+    /// The outcome of this turn that is due goes to Kafka.
+    pub(super) async fn publish_outcome(&self, turn: &MessagesDetected) {
+        let due = self.journal.outcomes_to_publish(self.at()).await.unwrap();
+        let outcome = due.iter().find(|outcome| outcome.turn == turn.turn).unwrap();
+        self.journal.outcome_published(outcome, self.at()).await.unwrap();
+    }
+
     pub(super) async fn effect(&self, turn: &MessagesDetected) -> Option<Effect> {
         self.journal.turn_effect(turn.turn).await.unwrap().unwrap().1
     }
@@ -227,7 +234,7 @@ async fn a_message_becomes_a_turn_a_reply_and_a_confirmed_outcome() {
     desk.end(&turn, Effect::Confirmed).await;
     desk.end(&turn, Effect::Failed).await;
     assert_eq!(desk.outcomes().await, [(turn.turn, 2, Effect::Confirmed)]);
-    desk.journal.outcome_published(turn.turn, turn.revision, desk.at()).await.unwrap();
+    desk.publish_outcome(&turn).await;
     assert!(desk.outcomes().await.is_empty());
     desk.wait(10_000);
     assert_eq!(desk.outcomes().await.len(), 1, "told again when nobody acknowledges");
@@ -332,11 +339,11 @@ async fn a_late_line_confirms_what_was_unverifiable_and_is_told_again() {
     desk.submit(&turn).await;
     desk.end(&turn, Effect::Failed).await;
     assert_eq!(desk.outcomes().await, [(turn.turn, 1, Effect::Unverifiable)], "Enter may have been pressed");
-    desk.journal.outcome_published(turn.turn, turn.revision, desk.at()).await.unwrap();
+    desk.publish_outcome(&turn).await;
     desk.own("whatever it reads like").await;
     assert_eq!(desk.outcomes().await, [(turn.turn, 1, Effect::Confirmed)]);
     assert_eq!(desk.effect(&turn).await, Some(Effect::Confirmed));
-    desk.journal.outcome_published(turn.turn, turn.revision, desk.at()).await.unwrap();
+    desk.publish_outcome(&turn).await;
     // The acknowledgement of the first text does not settle the second.
     let ack =
         || Command::OutcomeRecorded(OutcomeRecorded { turn: turn.turn, revision: turn.revision, desktop: desktop() });
@@ -678,4 +685,25 @@ async fn a_turn_that_waits_long_is_asked_after_ever_more_seldom_until_its_reply_
     desk.accept(desk.reply(&turn, "hello there bob")).await;
     desk.wait(600_000);
     assert!(desk.due().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_outcome_that_is_bettered_on_its_way_is_published_all_the_same() {
+    let mut desk = Desk::new(settings()).await;
+    let turn = desk.queued("one").await;
+    desk.intent(&turn).await;
+    desk.submit(&turn).await;
+    desk.end(&turn, Effect::Failed).await;
+    let on_its_way = desk.journal.outcomes_to_publish(desk.at()).await.unwrap().remove(0);
+    assert_eq!(on_its_way.effect, Effect::Unverifiable);
+    desk.own("whatever it reads like").await;
+    desk.journal.outcome_published(&on_its_way, desk.at()).await.unwrap();
+    assert_eq!(desk.outcomes().await, [(turn.turn, 1, Effect::Confirmed)], "this one never went");
+    desk.publish_outcome(&turn).await;
+    let ack =
+        || Command::OutcomeRecorded(OutcomeRecorded { turn: turn.turn, revision: turn.revision, desktop: desktop() });
+    assert_eq!(desk.journal.accept(ack(), desk.at()).await.unwrap(), Accepted::Noted, "that was of the first");
+    assert_eq!(desk.journal.accept(ack(), desk.at()).await.unwrap(), Accepted::OutcomeAcknowledged);
+    desk.wait(60_000);
+    assert!(desk.outcomes().await.is_empty());
 }

@@ -42,11 +42,15 @@ impl Default for TurnRules {
 /// takes: it may have ended, and the word of it been lost.
 pub const ASK_AGAIN: Duration = Duration::from_secs(60);
 
+/// However long a turn has waited, or a clock that was set right pretends that it has: so often it is asked after.
+const ASKED_AT_LEAST: Duration = Duration::from_secs(3600);
+
 /// Whether to ask again after a turn whose last message was seen at `last_at` and that was published last at
 /// `published_at`. Each time waits as long as all before it together, so that a draft that waits for a person is asked
 /// after a few times and not once a minute.
 pub fn asks_again(last_at: Timestamp, published_at: Timestamp, now: Timestamp) -> bool {
-    elapsed(published_at, now) >= ASK_AGAIN.max(elapsed(last_at, published_at))
+    let waited = elapsed(last_at, published_at).min(ASKED_AT_LEAST);
+    now < published_at || elapsed(published_at, now) >= ASK_AGAIN.max(waited)
 }
 
 /// What is to become of one inbound message.

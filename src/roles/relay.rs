@@ -260,7 +260,7 @@ async fn publish_due(shared: &Shared, waits: &mut Waits) -> Result<(), String> {
     }
     for outcome in shared.journal.outcomes_to_publish(now).await.map_err(said)? {
         shared.outbound.outcome(&outcome).await?;
-        shared.journal.outcome_published(outcome.turn, outcome.revision, shared.clock.now()).await.map_err(said)?;
+        shared.journal.outcome_published(&outcome, shared.clock.now()).await.map_err(said)?;
         shared.metrics.outcomes_published.inc();
         let (times, ms) = (&outcome.timings, |at: Option<jiff::Timestamp>| at.map(crate::clock::to_millis));
         tracing::info!(

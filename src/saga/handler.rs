@@ -83,6 +83,8 @@ pub(super) struct Inner {
     publications: Publications,
     running: Mutex<HashMap<TurnId, Running>>,
     permits: Semaphore,
+    /// One list of turns that desks ask after is answered at a time.
+    pub(super) asked: Semaphore,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -106,6 +108,7 @@ impl Worker {
             name: name.into(),
             running: Mutex::default(),
             permits,
+            asked: Semaphore::new(1),
             tasks,
             stop,
         };
@@ -271,7 +274,11 @@ impl Worker {
     /// another worker need not wait for them.
     pub async fn drain(&self, grace: Duration) {
         self.inner.tasks.close();
-        if tokio::time::timeout(grace, self.inner.tasks.wait()).await.is_ok() {
+        let finished = tokio::select! {
+            waited = tokio::time::timeout(grace, self.inner.tasks.wait()) => waited.is_ok(),
+            never = self.keep_leases() => match never {},
+        };
+        if finished {
             return;
         }
         let left = self.inner.leases();

@@ -50,13 +50,17 @@ impl Worker {
     }
 
     /// Desks ask after turns that have ended: they hear how, unless something may have been sent, of which they know more.
-    pub(super) fn tell_closed(&self, turns: Vec<MessagesDetected>) {
+    /// One list at a time, so that topics which are read anew from their beginning do not keep the ledger busy; who gets
+    /// no answer asks again.
+    pub(super) fn tell_closed(&self, mut turns: Vec<MessagesDetected>) {
         const REASON: &str = "the ledger has ended it; the first word of that was lost";
+        turns.retain(|detected| detected.mode != Mode::Off);
         if turns.is_empty() {
             return;
         }
         let inner = Arc::clone(&self.inner);
         self.inner.spawn(async move {
+            let Ok(_one_at_a_time) = inner.asked.try_acquire() else { return };
             for detected in turns {
                 match inner.ports.ledger.show(detected.turn).await {
                     Ok(detail) => {
@@ -69,6 +73,7 @@ impl Worker {
                     }
                     Err(error) => {
                         tracing::debug!(turn = %detected.turn, %error, "a desk that asks was not told; it asks again");
+                        return;
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! What keeps every reply moving: leases renewed, abandoned turns taken over, overdue ones compensated, unpublished
 //! commands published, old rows removed.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -56,15 +57,7 @@ impl Worker {
     pub async fn recover_once(&self) -> Result<Recovered, LedgerError> {
         let (inner, batch) = (&self.inner, self.inner.settings.recovery_batch);
         let ledger = &inner.ports.ledger;
-        let leases = inner.leases();
-        if !leases.is_empty() {
-            let hold = Duration::from_millis(inner.settings.lease_ms);
-            for ((turn, lease), held) in leases.iter().zip(ledger.renew(&leases, hold).await?) {
-                if !held {
-                    tracing::debug!(%turn, lease = lease.0, "this lease is over");
-                }
-            }
-        }
+        self.renew_leases().await?;
         let mut done = Recovered::default();
         for saga in ledger.take_over(&inner.lease(), batch).await? {
             done.taken_over += 1;
@@ -80,6 +73,32 @@ impl Worker {
             inner.publish(&pending).await;
         }
         Ok(done)
+    }
+
+    /// Keeps what is under way from being taken over, and does nothing else: for a worker that finishes.
+    pub(super) async fn keep_leases(&self) -> Infallible {
+        let mut looks = tokio::time::interval(Duration::from_millis(self.inner.settings.recovery_poll_ms));
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            if let Err(error) = self.renew_leases().await {
+                tracing::warn!(%error, "recovery waits for the ledger");
+            }
+        }
+    }
+
+    async fn renew_leases(&self) -> Result<(), LedgerError> {
+        let leases = self.inner.leases();
+        if leases.is_empty() {
+            return Ok(());
+        }
+        let hold = Duration::from_millis(self.inner.settings.lease_ms);
+        for ((turn, lease), held) in leases.iter().zip(self.inner.ports.ledger.renew(&leases, hold).await?) {
+            if !held {
+                tracing::debug!(%turn, lease = lease.0, "this lease is over");
+            }
+        }
+        Ok(())
     }
 
     async fn prune(&self, retention: Retention) -> Result<(), LedgerError> {
