@@ -26,6 +26,10 @@ use crate::clock::to_millis;
 
 /// How long a rewind is waited for.
 const REWIND: Duration = Duration::from_secs(5);
+/// A log that was made anew, has records, and of which none has come for this long after the rewind is rewound again.
+/// Found by the full chaos run: when librdkafka finds out by itself in the same moment that its position is out of range,
+/// a reader may stand still for good.
+const STANDS_STILL: Duration = Duration::from_secs(10);
 
 /// How far a consumer is behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,7 +83,21 @@ fn is_another(before: Done, log: Log) -> bool {
 struct Memory {
     done: HashMap<Place, (u64, Done)>,
     behind_since: HashMap<Place, Instant>,
+    /// When logs were rewound of which nothing has been read since, and where the client stood before.
+    rewound: HashMap<Place, (Instant, Option<i64>)>,
     unreachable: bool,
+}
+
+impl Memory {
+    /// Whether a log was rewound long ago and none of its records has come. `position` is where the client stands.
+    fn stands_still(&mut self, place: &Place, log: Log, position: Option<i64>) -> bool {
+        let Some((since, before)) = self.rewound.get(place) else { return false };
+        if position != *before && position.is_some_and(|at| at > log.begin) {
+            self.rewound.remove(place);
+            return false;
+        }
+        log.end > log.begin && since.elapsed() >= STANDS_STILL
+    }
 }
 
 /// Surveys a client's partitions. Clones share what is remembered.
@@ -137,12 +155,18 @@ impl Surveyor {
         let fresh = self.consumer.context().assignment().snapshot();
         let mut lag = Lag { partitions: Vec::new(), rebalances: self.consumer.context().rebalances() };
         let mut anew = Vec::new();
+        let positions = self.consumer.position().unwrap_or_default();
         for standing in &fresh {
             let Some(log) = logs.get(&standing.place).copied() else { continue };
+            let position = self.at(&positions, &standing.place);
             match before(memory, standing) {
                 Some(before) if !self.embedded && is_another(before, log) => anew.push(standing.place.clone()),
+                _ if memory.stands_still(&standing.place, log, position) => anew.push(standing.place.clone()),
                 _ => lag.partitions.push(measure(memory, standing, log)),
             }
+        }
+        for place in anew.iter().filter(|_| !self.grouped) {
+            memory.rewound.insert(place.clone(), (Instant::now(), self.at(&positions, place)));
         }
         self.rewind(&anew);
         let kept = |standing: Standing| Some((standing.place, (standing.epoch, standing.done?)));
@@ -234,10 +258,43 @@ impl Surveyor {
         for (topic, partition) in anew {
             watch.ended().remove(partition);
             tracing::warn!(topic, partition, "the topic was made anew; it is read from its beginning");
+        }
+        if !self.grouped && self.assign_again(anew) {
+            return;
+        }
+        for (topic, partition) in anew {
             let physical = watch.names().physical(topic);
             if let Err(error) = self.consumer.seek(&physical, *partition, Offset::Beginning, REWIND) {
                 tracing::warn!(%error, topic, partition, "it could not be read from its beginning; tried again");
             }
+        }
+    }
+
+    /// Gives a reader its partitions anew, which ends whatever the client was about to do with them: those of `anew` from
+    /// their beginning, the others from where it stands.
+    fn assign_again(&self, anew: &[Place]) -> bool {
+        let names = self.consumer.context().names();
+        let (Ok(assigned), Ok(positions)) = (self.consumer.assignment(), self.consumer.position()) else {
+            return false;
+        };
+        let mut list = TopicPartitionList::new();
+        for element in assigned.elements() {
+            let place = (names.logical(element.topic()), element.partition());
+            let stays = self.at(&positions, &place).filter(|_| !anew.contains(&place));
+            let offset = stays.map_or(Offset::Beginning, Offset::Offset);
+            if list.add_partition_offset(element.topic(), element.partition(), offset).is_err() {
+                return false;
+            }
+        }
+        self.consumer.assign(&list).is_ok()
+    }
+
+    /// Where the client stands in a partition, behind the last record that it gave.
+    fn at(&self, positions: &TopicPartitionList, (topic, partition): &Place) -> Option<i64> {
+        let physical = self.consumer.context().names().physical(topic);
+        match positions.find_partition(&physical, *partition)?.offset() {
+            Offset::Offset(next) => Some(next),
+            _ => None,
         }
     }
 
@@ -251,14 +308,8 @@ impl Surveyor {
     fn is_at(&self, logs: &HashMap<Place, Log>) -> bool {
         let watch = self.consumer.context();
         let Ok(positions) = self.consumer.position() else { return false };
-        let taken = |standing: &Standing| {
-            let physical = watch.names().physical(&standing.place.0);
-            let position = positions.find_partition(&physical, standing.place.1).map(|element| element.offset());
-            match (position, standing.done) {
-                (Some(Offset::Offset(next)), _) => Some(next),
-                (_, done) => done.map(|done| done.next),
-            }
-        };
+        let taken =
+            |standing: &Standing| self.at(&positions, &standing.place).or_else(|| standing.done.map(|done| done.next));
         let at = |standing: &Standing| {
             standing.handed_ms.is_none()
                 && logs.get(&standing.place).zip(taken(standing)).is_some_and(|(log, next)| next >= log.end)
@@ -310,6 +361,21 @@ mod tests {
             let another = Log { begin: 0, end: fresh as i64, newer: (fresh > 0).then_some(0) };
             prop_assert!(is_another(before, another));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rewound_log_that_gives_nothing_stands_still() {
+        let (place, log) = (("t".to_owned(), 0), Log { begin: 0, end: 5, newer: None });
+        let mut memory = Memory::default();
+        assert!(!memory.stands_still(&place, log, None), "it was not rewound");
+        memory.rewound.insert(place.clone(), (Instant::now(), Some(900)));
+        assert!(!memory.stands_still(&place, log, Some(900)), "it has time");
+        tokio::time::advance(STANDS_STILL).await;
+        assert!(!memory.stands_still(&place, Log { end: 0, ..log }, Some(900)), "there is nothing to read");
+        assert!(memory.stands_still(&place, log, Some(900)));
+        assert!(memory.stands_still(&place, log, None));
+        assert!(!memory.stands_still(&place, log, Some(3)), "it reads");
+        assert!(!memory.stands_still(&place, log, Some(900)), "it has read, and is watched no more");
     }
 
     #[test]
