@@ -316,16 +316,17 @@ async fn a_drain_that_outlasts_a_lease_keeps_it() {
     let (dying, other, of) = (scene.worker("dying"), scene.worker("other"), turn("alice", 1, 1));
     scene.fake.hang.store(true, Ordering::SeqCst);
     dying.on_messages(vec![of.clone()]).await.unwrap();
-    let draining = tokio::spawn(async move { dying.drain(Duration::from_secs(60)).await });
-    for _ in 0..3 {
-        // Longer than a lease in all; each time the one that drains has a moment to say that it is there.
-        scene.clock.advance(Duration::from_secs(20));
-        tokio::time::sleep(Duration::from_millis(1500)).await;
-        assert_eq!(other.recover_once().await.unwrap().taken_over, 0);
-    }
-    scene.fake.release.notify_one();
-    scene.until(&of, ISSUED).await;
-    draining.await.unwrap();
+    let look = async {
+        for _ in 0..3 {
+            // Longer than a lease in all; each time the one that drains has a moment to say that it is there.
+            scene.clock.advance(Duration::from_secs(20));
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            assert_eq!(other.recover_once().await.unwrap().taken_over, 0);
+        }
+        scene.fake.release.notify_one();
+        scene.until(&of, ISSUED).await;
+    };
+    tokio::join!(dying.drain(Duration::from_secs(60)), look);
     assert_eq!(scene.sends().len(), 1);
 }
 

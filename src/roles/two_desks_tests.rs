@@ -224,7 +224,7 @@ impl Desk {
     async fn tell(&self, cluster: &Cluster) {
         let due = self.journal.outcomes_to_publish(cluster.clock.now()).await.unwrap();
         for outcome in &due {
-            self.journal.outcome_published(&outcome, cluster.clock.now()).await.unwrap();
+            self.journal.outcome_published(outcome, cluster.clock.now()).await.unwrap();
         }
         cluster.worker.on_outcomes(due).await.unwrap();
         cluster.deliver(&[self]).await;

@@ -37,6 +37,7 @@ const BURIAL: Schedule = Schedule {
 pub struct Outbound {
     codec: Codec,
     producer: Producer,
+    #[cfg(feature = "worker")]
     acknowledging: Producer,
     source: Source,
     clock: Arc<dyn Clock>,
@@ -47,7 +48,15 @@ impl Outbound {
     /// A writer for `source` on this connection.
     pub fn new(connection: &Connection, source: Source, clock: Arc<dyn Clock>) -> Self {
         let (codec, producer) = (connection.codec(), connection.producer());
-        Self { codec, acknowledging: producer.clone(), producer, source, clock, traces: Traces::default() }
+        Self {
+            codec,
+            #[cfg(feature = "worker")]
+            acknowledging: producer.clone(),
+            producer,
+            source,
+            clock,
+            traces: Traces::default(),
+        }
     }
 
     /// The same, gathering acknowledgements: nobody waits for them, and a request for each would be two of the three
