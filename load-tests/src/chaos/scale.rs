@@ -49,13 +49,13 @@ impl Scale {
         use Outage::{BrokerKilled, KafkaWiped, PostgresRestarted, PostgresStopped, RedisFlushed, RedisStopped, Storm};
         Self {
             seed: 2_026,
-            messages: 165_000,
+            messages: 200_000,
             conversations: 1_000,
             desks: 100,
             desk_processes: 10,
             workers: 4,
             brokers: 3,
-            seconds: 2_400,
+            seconds: 2_900,
             worker_kills: 20,
             desk_kills: 20,
             outages: vec![

@@ -63,8 +63,9 @@ fn of_state(code: &str, constraint: Option<&str>, message: &str) -> Fault {
             let what = constraint.map_or_else(String::new, |name| format!(", constraint {name}"));
             Fault::Bad(Rejected(format!("the database refuses it (SQLSTATE {code}{what})")))
         }
-        // Deadlock, serialization; a connection ended by the server or on the way.
-        ("40" | "08", _) | (_, "57P01" | "57P02") => Fault::Again(message.to_owned()),
+        // Deadlock, serialization; a connection ended by the server or on the way; a transaction ended because this process
+        // stood still in it (a suspended machine).
+        ("40" | "08", _) | (_, "57P01" | "57P02" | "25P03" | "25P04") => Fault::Again(message.to_owned()),
         // The server starts, is full, slow (57014 is the statement's time limit), locked, or only a standby.
         ("53" | "55" | "57" | "58", _) | (_, "25006") => {
             Fault::Ledger(LedgerError::Unavailable(format!("{message} (SQLSTATE {code})")))
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn an_error_of_the_database_is_tried_again_blamed_on_the_row_or_on_the_database() {
         let of = |code: &str, constraint: Option<&str>| of_state(code, constraint, "words");
-        for code in ["40P01", "40001", "57P01", "08006"] {
+        for code in ["40P01", "40001", "57P01", "08006", "25P03"] {
             assert!(matches!(of(code, None), Fault::Again(_)), "{code}");
         }
         assert!(matches!(of("23505", Some("sagas_pkey")), Fault::Again(_)));
