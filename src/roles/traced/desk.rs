@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{About, messaging, origin, received_as};
 use crate::contract::wire::topic;
 use crate::contract::{ConversationId, Effect, MessagesDetected, ReplyOutcome, ReplySend, Revision, Timings};
-use crate::execution::ports::{Attempted, Observer};
+use crate::execution::ports::{Attempted, Observer, Stage};
 use crate::journal::{Grown, SendOrder};
 use crate::stream::Received;
 use crate::telemetry::Traces;
@@ -79,6 +79,10 @@ impl<O> TracedExecutor<O> {
 }
 
 impl<O: Observer> Observer for TracedExecutor<O> {
+    fn on_stage(&self, stage: Stage, took: Duration) {
+        self.inner.on_stage(stage, took);
+    }
+
     fn on_submit_gap(&self, gap: Duration) {
         self.inner.on_submit_gap(gap);
     }
