@@ -21,7 +21,14 @@ use crate::policy::mode::Halt;
 use crate::policy::turn::{self, Due, Event, Stage};
 
 /// A turn carries at most so many messages, the newest.
-const MESSAGES: i64 = 64;
+const MESSAGES: i64 = 500;
+/// And at most so many bytes of them, names and texts.
+///
+/// JSON makes at most six bytes of one, so with [`CONTEXT_BYTES`] and what else a record says of each message it stays
+/// below the million bytes that the topics allow.
+const MESSAGE_BYTES: usize = 96 * 1024;
+/// At most so many bytes of the lines above the turn.
+const CONTEXT_BYTES: usize = 32 * 1024;
 
 impl Journal {
     /// See [`Journal::turns_to_publish`].
@@ -198,7 +205,7 @@ impl Journal {
         mode: Mode,
     ) -> Result<Option<MessagesDetected>, JournalError> {
         let standing = if turn.effect == Some(Effect::TooOld) { "too_old" } else { "joins" };
-        let mut rows = sqlx::query(
+        let rows = sqlx::query(
             "select * from messages where conversation = ? and seq > ? and seq <= ? and standing = ? \
              order by seq desc limit ?",
         )
@@ -209,8 +216,11 @@ impl Journal {
         .bind(MESSAGES)
         .fetch_all(&mut *tx)
         .await?;
-        rows.reverse();
-        let messages = rows.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+        let mut messages = rows.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+        messages.truncate(
+            fitting(messages.iter().map(|message| message.sender.len() + message.text.len()), MESSAGE_BYTES).max(1),
+        );
+        messages.reverse();
         let Some(first) = messages.first().map(|message| message.seq) else { return Ok(None) };
         Ok(Some(MessagesDetected {
             turn: turn.id,
@@ -227,7 +237,7 @@ impl Journal {
         }))
     }
 
-    /// The lines above a turn, oldest first.
+    /// The lines above a turn, oldest first; the nearest of them when they are too long for a record.
     async fn context(
         &self,
         tx: &mut SqliteConnection,
@@ -243,8 +253,8 @@ impl Journal {
         .bind(i64::try_from(self.settings().context_lines).unwrap_or(i64::MAX))
         .fetch_all(tx)
         .await?;
-        rows.iter()
-            .rev()
+        let mut lines = rows
+            .iter()
             .map(|row| {
                 Ok(ContextLine {
                     sender: row.try_get("sender")?,
@@ -252,7 +262,10 @@ impl Journal {
                     text: row.try_get("text")?,
                 })
             })
-            .collect()
+            .collect::<Result<Vec<_>, JournalError>>()?;
+        lines.truncate(fitting(lines.iter().map(|line| line.sender.len() + line.text.len()), CONTEXT_BYTES));
+        lines.reverse();
+        Ok(lines)
     }
 
     /// See [`Journal::turn_published`].
@@ -298,6 +311,12 @@ impl Journal {
         }
         Ok(due)
     }
+}
+
+/// How many of `sizes`, from the first, have at most `room` bytes together.
+fn fitting(sizes: impl Iterator<Item = usize>, room: usize) -> usize {
+    let mut left = room;
+    sizes.map_while(|size| left.checked_sub(size).map(|rest| left = rest)).count()
 }
 
 fn message(row: &sqlx::sqlite::SqliteRow) -> Result<TurnMessage, JournalError> {

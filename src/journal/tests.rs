@@ -393,6 +393,29 @@ async fn own_text_is_never_answered_whatever_it_looks_like() {
 }
 
 #[tokio::test]
+async fn a_long_turn_carries_every_message_and_a_record_of_it_always_fits_its_topic() {
+    let mut desk = Desk::new(settings()).await;
+    desk.look((0..300).map(|n| line(Cue::Other, &format!("line {n}"))).collect()).await;
+    let turn = desk.publish().await.pop().unwrap();
+    assert_eq!(turn.messages.len(), 300);
+    assert_eq!(turn.messages[0].text, "line 0");
+
+    // The worst that JSON makes of a text is six bytes of one.
+    let mut desk = Desk::new(settings()).await;
+    let long = |n: usize| line(Cue::Other, &format!("{}{n}", "\u{1}".repeat(9_000)));
+    desk.look((0..40).map(long).collect()).await;
+    let mut turn = desk.publish().await.pop().unwrap();
+    assert!(turn.messages.len() < 40 && turn.messages.last().unwrap().text.ends_with("39"));
+    assert!(turn.messages.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq), "the newest, without gaps");
+    assert!(!turn.context.is_empty());
+    let of_the_topic = 1_000_000;
+    assert!(serde_json::to_vec(&turn).unwrap().len() < of_the_topic);
+    let short = turn.messages[0].clone();
+    turn.messages = vec![crate::contract::TurnMessage { text: "\u{1}".repeat(192), ..short }; 500];
+    assert!(serde_json::to_vec(&turn).unwrap().len() < of_the_topic, "many short ones and their frames");
+}
+
+#[tokio::test]
 async fn history_is_context_and_a_gap_asks_for_a_person() {
     let mut desk = Desk::new(settings()).await;
     let old = |text: &str| NewMessage { history: true, ..line(Cue::Other, text) };
