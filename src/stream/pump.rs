@@ -34,6 +34,9 @@ pub(super) enum Commit {
     Nowhere,
 }
 
+/// How long the coordinator may take to confirm a commit before it is told again.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
 struct Tracked {
     received: Received,
     epoch: Option<u64>,
@@ -151,7 +154,8 @@ pub(super) struct Pump {
     surveyor: Surveyor,
     caught_up: Option<watch::Sender<bool>>,
     told: Instant,
-    untold: bool,
+    /// When the group is to be told next, if there is anything to tell.
+    tell_at: Option<Instant>,
 }
 
 impl Pump {
@@ -173,7 +177,7 @@ impl Pump {
             surveyor,
             caught_up: None,
             told: Instant::now(),
-            untold: false,
+            tell_at: None,
         }
     }
 
@@ -254,11 +258,11 @@ impl Pump {
                 return Ok(batch);
             }
             self.tell_caught_up();
-            let due = self.told + Duration::from_millis(self.settings.commit_every_ms);
+            let due = self.tell_at;
             tokio::select! {
                 biased;
                 polled = self.consumer.recv() => self.intake.take(&self.consumer, polled)?,
-                () = tokio::time::sleep_until(due), if self.untold => self.tell_group(),
+                () = tokio::time::sleep_until(due.unwrap_or(self.told)), if due.is_some() => self.tell_group(),
             }
         }
     }
@@ -314,8 +318,9 @@ impl Pump {
         }
         match &mut self.commit {
             Commit::Group => {
-                self.untold = true;
-                if self.told.elapsed() >= Duration::from_millis(self.settings.commit_every_ms) {
+                let due = self.told + Duration::from_millis(self.settings.commit_every_ms);
+                self.tell_at = Some(due);
+                if due <= Instant::now() {
                     self.tell_group();
                 }
             }
@@ -325,9 +330,14 @@ impl Pump {
     }
 
     /// Commits what is done. Each commit is a record that the coordinator replicates, so there are few of them.
+    /// What the coordinator has not confirmed is told again, also when nothing new comes.
     fn tell_group(&mut self) {
-        (self.told, self.untold) = (Instant::now(), false);
+        self.told = Instant::now();
         let left = self.consumer.context().assignment().uncommitted();
+        self.tell_at = (!left.is_empty()).then(|| self.told + TOLD_WITHIN);
+        if left.is_empty() {
+            return;
+        }
         let names = self.consumer.context().names();
         if let Err(error) = commit(&*self.consumer, names, &left, CommitMode::Async) {
             tracing::warn!(%error, what = self.intake.what, "offsets could not be committed");

@@ -88,12 +88,16 @@ FLOW = Row("Traffic and time", [
 RUNS = Row("What runs", [
     table("Versions", "Every process with its role and the version that it runs.",
           "more than two versions, or two for longer than a rollout takes.",
-          f"autoreply_build_info{{{SCOPE}}}", {"job": "Role", "instance": "Process", "version": "Version"}, height=6),
+          f"autoreply_build_info{{{SCOPE}}}", {"job": "Role", "instance": "Process", "version": "Version"}, width=8, height=6),
     stat("Allowance left", "percentunit", "What is left of the 0.1% of turns that may miss their deadline in 30 days. It means what it says "
          "after 30 days of data.", "0 or less: what was promised for the month is broken.",
          f"min(autoreply:slo_budget_left:ratio_30d{{{JOB}}})", [(None, RED), (0.0, ORANGE), (0.25, GREEN)], decimals=0, height=6, more=REPLIES),
     series("Memory", "bytes", "Memory of each process.", "a curve that only ever climbs, or one that nears its container's limit.",
-           [Query(f"process_resident_memory_bytes{{{SCOPE}}}", "{{job}} {{instance}}")], height=6),
+           [Query(f"process_resident_memory_bytes{{{SCOPE}}}", "{{job}} {{instance}}")], width=6, height=6),
+    series("Spans of traces", "suffix: /s", "What went to the collector of traces, and what was lost on the way. Both are 0 where no "
+           "collector is set.", "any that are lost: the collector is away or too slow. Replies do not wait for it.",
+           [rate("autoreply_spans_exported_total", legend="delivered"), rate("autoreply_spans_dropped_total", legend="lost")],
+           width=6, height=6, colours={"lost": RED}),
 ])  # fmt: skip
 
 DASHBOARD = Dashboard(

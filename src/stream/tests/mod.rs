@@ -1,6 +1,7 @@
 //! Against the embedded broker: librdkafka's real protocol on loopback. What a real Kafka does besides stands in `real`
 //! and its neighbours; the cases that both must pass are run on both.
 
+mod commits;
 mod letters;
 mod lookout;
 mod real;
