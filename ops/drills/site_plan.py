@@ -242,8 +242,6 @@ def watchers(place: Place, factor: int) -> None:
             "evaluation_interval: 15s": "evaluation_interval: 1s",
             "127.0.0.1:9093": place.alertmanager.removeprefix("http://"),
             "127.0.0.1:9090": place.prometheus.removeprefix("http://"),
-            # No `autoreply run` lives here.
-            '["127.0.0.1:9464"]': "[]",
         },
     )
     settings = directory / "alertmanager.yml"

@@ -1,7 +1,7 @@
 """Checks what the schema of compose files cannot: that a compose file fits itself and the program that it runs.
 
 Services that others depend on exist (and have a healthcheck where health is waited for), named volumes are declared, what is
-mounted from the repository is there, every published port is bound to an address, the settings exist and hold no password,
+mounted from the repository is there and finds the variables that it asks for, every published port is bound to an address, the settings exist and hold no password,
 and workers have the time to stop that they need.
 """
 
@@ -34,10 +34,25 @@ def names(compose: Table) -> list[str]:
                     found.append(f"{name} mounts {source}, which is not there")
             elif not source.startswith(("/", "~")) and source not in volumes:
                 found.append(f"{name} uses the volume {source}, which is not declared")
+        found += [f"{name}: {fault}" for fault in unset(service)]
         for port in service.get("ports") or []:
             # address:published:target, where the first two may be ${NAME:-default}
             if not port.startswith(("127.0.0.1:", "${AUTOREPLY_LISTEN:-127.0.0.1}:")):
                 found.append(f"{name} publishes {port} on every address of the machine")
+    return found
+
+
+def unset(service: Table) -> list[str]:
+    """Variables of Grafana's provisioning that the service is not given; it would read them as nothing."""
+    environment, found = service.get("environment") or {}, []
+    for volume in service.get("volumes") or []:
+        source, target = volume.split(":")[:2]
+        place = facts.ROOT / source
+        if "/provisioning/" not in target or not place.exists():
+            continue
+        for file in sorted(place.rglob("*.yml")) if place.is_dir() else [place]:
+            asked = re.findall(r"\$\{([A-Z_]+)\}", file.read_text(encoding="utf-8"))
+            found += [f"{file.name} asks for {key}, which it is not given" for key in asked if key not in environment]
     return found
 
 

@@ -14,7 +14,7 @@ NOW = Row("Now", [
     stat("Ledger away for", "s", "Since when the ledger has not answered a worker; 0 while it answers.",
          "more than a few seconds: nothing new is answered until it is back, and nothing is lost.",
          f"max(autoreply_ledger_unavailable_seconds{{{SCOPE}}})", [(None, GREEN), (1, ORANGE), (10, RED)], decimals=0),
-    stat("Today's quota used", "percentunit", "Replies of today, of ledger.daily_quota. 0 where there is none.", "100%: turns end as capped.",
+    stat("Today's quota used", "percentunit", "Replies of today, of ledger.daily_quota.", "100%: turns end as capped.",
          f"max(autoreply:quota_used:max{{{JOB}}})", [(None, GREEN), (0.9, ORANGE), (1, RED)], decimals=0),
     stat("Least free disk", "percentunit", "Of the disks with the data of workers and desks, the one with the least room.",
          "less than 10%. A journal that cannot be written types nothing.",

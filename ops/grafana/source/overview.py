@@ -37,7 +37,7 @@ WELL = Row("Is it well?", [
     stat("Unreadable records", "none", "Records of the last hour that could not be read and were put aside.",
          "any: a release writes what another cannot read, or something else writes to the topics.",
          f"sum(increase(autoreply_dead_letters_total{{{SCOPE}}}[1h]))", [(None, GREEN), (0.5, ORANGE)], decimals=0, more=KAFKA),
-    stat("Today's quota used", "percentunit", "How much of today's quota of replies is used. 0 where there is none.",
+    stat("Today's quota used", "percentunit", "How much of today's quota of replies is used.",
          "100%: until midnight UTC turns end as capped. Look for two automatic sides that talk with each other.",
          f"max(autoreply:quota_used:max{{{JOB}}})", [(None, GREEN), (0.9, ORANGE), (1, RED)], decimals=0, more=KAFKA),
     stat("Cost of the last hour", "short", "What the tokens of the last hour cost by the prices of the settings, in their currency.",
@@ -53,7 +53,7 @@ HURTS = Row("What hurts now", [
            "topic": "Topic"},
           colours={"State": {"firing": RED, "pending": ORANGE}, "Severity": {"critical": RED, "warning": ORANGE}}),
     states("Which process was well when", "Each process by what it says about itself. A gap: Prometheus could not ask it.",
-           "red: it runs and cannot work (its ledger, Kafka or journal does not answer). A gap that stays: it is gone.",
+           "red: it runs and cannot work (its ledger or journal does not answer, or its group has not let it in). A gap that stays: it is gone.",
            Query(f"min by (job, instance) (autoreply_health_ok{{{SCOPE}}})", "{{job}} {{instance}}"),
            {0: ("not ready", RED), 1: ("well", GREEN)}),
 ])  # fmt: skip
