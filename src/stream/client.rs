@@ -9,12 +9,13 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::StreamError;
 use super::connection::Connection;
 use super::names::Names;
-use super::positions::{Assignment, Done, Place};
+use super::positions::{Assignment, Place, Told};
 use crate::error::Class;
 use crate::retry::retry;
 
@@ -30,8 +31,17 @@ pub(super) struct Watch {
     assignment: Mutex<Assignment>,
     ended: Mutex<HashSet<i32>>,
     paused: AtomicBool,
-    rebalances: AtomicU64,
+    /// Since when polling has given nothing, or when it last did.
+    idle: Mutex<Idle>,
+    rebalances: Arc<AtomicU64>,
     joined: watch::Sender<bool>,
+}
+
+/// Whether the client gives nothing although all is taken from it.
+#[derive(Default)]
+struct Idle {
+    now: bool,
+    last: Option<Instant>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -45,15 +55,22 @@ impl Watch {
             assignment: Mutex::default(),
             ended: Mutex::default(),
             paused: AtomicBool::new(false),
-            rebalances: AtomicU64::new(0),
+            idle: Mutex::default(),
+            rebalances: Arc::default(),
             joined: watch::Sender::new(false),
         }
     }
 
-    /// Tells `joined` when the group has let this member in, whether with partitions or without.
-    pub(super) fn telling(mut self, joined: watch::Sender<bool>) -> Self {
-        self.joined = joined;
+    /// Tells `joined` when the group has let this member in, whether with partitions or without; and goes on counting
+    /// the rebalances of the clients before it.
+    pub(super) fn telling(mut self, joined: watch::Sender<bool>, rebalances: Arc<AtomicU64>) -> Self {
+        (self.joined, self.rebalances) = (joined, rebalances);
         self
+    }
+
+    /// This member takes part from now on.
+    pub(super) fn joined(&self) {
+        self.joined.send_replace(true);
     }
 
     pub(super) fn names(&self) -> &Names {
@@ -67,6 +84,17 @@ impl Watch {
     /// The partitions of a reader's topic whose end was reached.
     pub(super) fn ended(&self) -> MutexGuard<'_, HashSet<i32>> {
         lock(&self.ended)
+    }
+
+    /// Polling waits, or has got something.
+    pub(super) fn waits(&self, waits: bool) {
+        *lock(&self.idle) = Idle { now: waits, last: Some(Instant::now()) };
+    }
+
+    /// The last moment at which the client gave nothing although all was taken from it.
+    pub(super) fn idle(&self) -> Option<Instant> {
+        let idle = lock(&self.idle);
+        if idle.now { Some(Instant::now()) } else { idle.last }
     }
 
     /// How often the group has given this member its partitions.
@@ -86,7 +114,7 @@ impl Watch {
         left.retain(|place, _| places.contains(place));
         if !consumer.assignment_lost()
             && !left.is_empty()
-            && let Err(error) = commit(consumer, &self.names, &left, CommitMode::Async)
+            && let Err(error) = commit(consumer, &self.names, offsets(&left), CommitMode::Async)
         {
             tracing::warn!(%error, "offsets of partitions that go could not be committed; their records come again");
         }
@@ -110,13 +138,19 @@ impl ConsumerContext for Watch {
                 self.rebalances.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(partitions = list.count(), "the group assigned partitions");
                 self.assignment().assign(self.places(list));
-                self.joined.send_replace(true);
+                self.joined();
             }
             Rebalance::Revoke(list) => {
                 tracing::info!(partitions = list.count(), "the group took partitions away");
                 let places = self.places(list);
                 self.commit_before_revoke(consumer, &places);
                 self.assignment().revoke(places);
+                // librdkafka keeps the pause of a partition that goes: it would stand still if it came back.
+                if self.paused.load(Ordering::Relaxed)
+                    && let Err(error) = consumer.resume(list)
+                {
+                    tracing::warn!(%error, "partitions that go could not be resumed");
+                }
             }
             Rebalance::Error(error) => tracing::warn!(%error, "a rebalance failed"),
         }
@@ -131,20 +165,6 @@ impl ConsumerContext for Watch {
             tracing::warn!(%error, "newly assigned partitions could not be paused");
         }
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, list: &TopicPartitionList) {
-        if let Err(error) = result {
-            // The next commit covers this one; until then a crash means that records are seen again.
-            tracing::warn!(%error, "offsets could not be committed");
-            return;
-        }
-        let mut assignment = self.assignment();
-        for element in list.elements() {
-            if let (Offset::Offset(next), Ok(())) = (element.offset(), element.error()) {
-                assignment.committed(&self.names.logical(element.topic()), element.partition(), next);
-            }
-        }
-    }
 }
 
 /// A client with its assignment made, or subscribed.
@@ -154,8 +174,14 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Assigns `list` to `consumer`.
-    pub(super) fn assign(consumer: Client, list: &TopicPartitionList, what: &str) -> Result<Self, StreamError> {
+    /// Assigns `list` to `consumer`. All records before the offsets of `list` are older than `since_ms`, where that is
+    /// known.
+    pub(super) fn assign(
+        consumer: Client,
+        list: &TopicPartitionList,
+        since_ms: Option<i64>,
+        what: &str,
+    ) -> Result<Self, StreamError> {
         consumer.assign(list).map_err(|error| refuse(what, &error))?;
         let watch = consumer.context();
         let places = watch.places(list);
@@ -163,7 +189,7 @@ impl Opened {
         assignment.assign(places.iter().cloned());
         for (place, element) in places.iter().zip(list.elements()) {
             if let Offset::Offset(next) = element.offset() {
-                assignment.start(place, next);
+                assignment.start(place, next, since_ms.map_or(-1, |since| since - 1));
             }
         }
         drop(assignment);
@@ -230,14 +256,13 @@ pub(super) async fn off_thread<O>(
     connection: &Connection,
     stop: &CancellationToken,
     what: &str,
-    open: O,
+    open: &Arc<O>,
 ) -> Result<Option<Opened>, StreamError>
 where
     O: Fn() -> Result<Opened, StreamError> + Send + Sync + 'static,
 {
-    let open = Arc::new(open);
     let opening = retry(connection.settings().redelivery(), || {
-        let open = Arc::clone(&open);
+        let open = Arc::clone(open);
         let what = what.to_owned();
         async move {
             let opened = tokio::task::spawn_blocking(move || open()).await;
@@ -260,16 +285,21 @@ pub(super) fn set_paused(consumer: &Client, paused: bool) {
     }
 }
 
+/// What [`commit`] is to tell.
+pub(super) fn offsets(told: &HashMap<Place, Told>) -> impl Iterator<Item = (&Place, i64)> {
+    told.iter().map(|(place, told)| (place, told.next))
+}
+
 /// Tells the group how far partitions are done.
-pub(super) fn commit(
+pub(super) fn commit<'a>(
     consumer: &impl Consumer<Watch>,
     names: &Names,
-    next: &HashMap<Place, Done>,
+    next: impl Iterator<Item = (&'a Place, i64)>,
     mode: CommitMode,
 ) -> KafkaResult<()> {
     let mut list = TopicPartitionList::new();
-    for ((topic, partition), done) in next {
-        list.add_partition_offset(&names.physical(topic), *partition, Offset::Offset(done.next))?;
+    for ((topic, partition), next) in next {
+        list.add_partition_offset(&names.physical(topic), *partition, Offset::Offset(next))?;
     }
     if list.count() == 0 { Ok(()) } else { consumer.commit(&list, mode) }
 }

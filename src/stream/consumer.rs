@@ -1,7 +1,9 @@
 //! A member of a group: batches to a closure, offsets committed when it is done.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::{Offset, TopicPartitionList};
@@ -11,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Opened, Watch, create_with, off_thread, partitions, refuse};
 use super::connection::Connection;
 use super::embedded::Positions;
-use super::pump::{Commit, Pump};
+use super::names::Names;
+use super::positions::Place;
+use super::pump::{Commit, End, Pump};
 use super::survey::Lag;
 use super::{Batch, NotDone, StreamError};
 
@@ -51,22 +55,27 @@ impl Consumer {
     ///
     /// # Errors
     /// [`NotDone::Stop`] from `handle`, or a failure that time does not mend, as missing rights.
-    pub async fn run<H, F>(self, stop: CancellationToken, handle: H) -> Result<(), StreamError>
+    pub async fn run<H, F>(self, stop: CancellationToken, mut handle: H) -> Result<(), StreamError>
     where
         H: FnMut(Batch) -> F,
         F: Future<Output = Result<(), NotDone>>,
     {
         let Self { connection, group, topics, positions, lag, joined } = self;
         let what = format!("consuming {} for the group {group}", topics.join(", "));
-        let shared = Arc::new(positions);
-        let (link, name, kept) = (connection.clone(), what.clone(), Arc::clone(&shared));
-        let open = move || open(&link, &group, &topics, kept.as_ref().as_ref(), &joined, &name);
-        let Some(opened) = off_thread(&connection, &stop, &what, open).await? else { return Ok(()) };
-        let commit = match Arc::into_inner(shared).flatten() {
-            Some(positions) => Commit::Memory(positions),
-            None => Commit::Group,
-        };
-        Pump::new(opened, &connection, commit, what).surveyed(lag).run(stop, handle).await
+        let (link, name, rebalances) = (connection.clone(), what.clone(), Arc::<AtomicU64>::default());
+        let kept: Option<HashMap<Place, i64>> = positions.as_deref().cloned();
+        let watch = move |names: &Names| Watch::new(names.clone()).telling(joined.clone(), Arc::clone(&rebalances));
+        let open = Arc::new(move || open(&link, &group, &topics, kept.as_ref(), &watch, &name));
+        let mut commit = positions.map_or(Commit::Group, Commit::Memory);
+        loop {
+            let Some(opened) = off_thread(&connection, &stop, &what, &open).await? else { return Ok(()) };
+            let pump = Pump::new(opened, &connection, commit, what.clone()).surveyed(lag.clone());
+            if pump.run(&stop, &mut handle).await? == End::Stopped {
+                return Ok(());
+            }
+            // The embedded broker's topics live as long as the process.
+            commit = Commit::Group;
+        }
     }
 }
 
@@ -75,8 +84,8 @@ fn open(
     connection: &Connection,
     group: &str,
     topics: &[String],
-    kept: Option<&Positions>,
-    joined: &watch::Sender<bool>,
+    kept: Option<&HashMap<Place, i64>>,
+    watch: &impl Fn(&Names) -> Watch,
     what: &str,
 ) -> Result<Opened, StreamError> {
     let names = connection.names();
@@ -85,7 +94,7 @@ fn open(
     if kept.is_none() && !instance.is_empty() {
         config.set("group.instance.id", instance);
     }
-    let consumer = create_with(&config, Watch::new(names.clone()).telling(joined.clone()), what)?;
+    let consumer = create_with(&config, watch(names), what)?;
     let mut list = TopicPartitionList::new();
     for topic in topics {
         // Also asked where the group hands partitions out: a topic that is missing would be waited for in silence.
@@ -97,8 +106,8 @@ fn open(
         }
     }
     if kept.is_some() {
-        let opened = Opened::assign(consumer, &list, what)?;
-        joined.send_replace(true);
+        let opened = Opened::assign(consumer, &list, None, what)?;
+        opened.consumer.context().joined();
         return Ok(opened);
     }
     let physical: Vec<String> = topics.iter().map(|topic| names.physical(topic)).collect();

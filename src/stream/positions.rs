@@ -15,6 +15,15 @@ pub(super) struct Done {
     pub(super) newest_ms: i64,
 }
 
+/// What the group is told of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told {
+    /// The number of its assignment.
+    pub(super) epoch: u64,
+    /// The next offset.
+    pub(super) next: i64,
+}
+
 /// An assigned partition.
 #[derive(Debug, Default, Clone)]
 struct Held {
@@ -76,10 +85,11 @@ impl Assignment {
         self.topics.values_mut().flat_map(BTreeMap::values_mut).for_each(|held| held.handed_ms = None);
     }
 
-    /// A partition of which nothing was done yet is read from `next` on.
-    pub(super) fn start(&mut self, place: &Place, next: i64) {
+    /// A partition of which nothing was done yet is read from `next` on. No record before it is newer than `newest_ms`;
+    /// -1 where that is not known.
+    pub(super) fn start(&mut self, place: &Place, next: i64, newest_ms: i64) {
         if let Some(held) = self.held_mut(&place.0, place.1) {
-            held.done.get_or_insert(Done { next, newest_ms: -1 });
+            held.done.get_or_insert(Done { next, newest_ms });
         }
     }
 
@@ -93,19 +103,21 @@ impl Assignment {
         }
     }
 
-    /// The group knows that a partition is done so far.
-    pub(super) fn committed(&mut self, topic: &str, partition: i32, next: i64) {
-        if let Some(held) = self.held_mut(topic, partition) {
-            held.committed = Some(next);
+    /// The group knows that partitions are done so far, if they still have the assignment that it was told of.
+    pub(super) fn committed(&mut self, told: &HashMap<Place, Told>) {
+        for ((topic, partition), told) in told {
+            if let Some(held) = self.held_mut(topic, *partition).filter(|held| held.epoch == told.epoch) {
+                held.committed = Some(told.next);
+            }
         }
     }
 
     /// What is done and not known to the group, with records that were really done.
-    pub(super) fn uncommitted(&self) -> HashMap<Place, Done> {
+    pub(super) fn uncommitted(&self) -> HashMap<Place, Told> {
         self.all()
             .filter_map(|(place, held)| {
                 let done = held.done.filter(|done| done.newest_ms >= 0 && held.committed != Some(done.next))?;
-                Some((place, done))
+                Some((place, Told { epoch: held.epoch, next: done.next }))
             })
             .collect()
     }
@@ -189,16 +201,22 @@ mod tests {
     fn what_is_done_is_committed_once_and_only_while_it_is_ours() {
         let mut assignment = Assignment::default();
         assignment.assign([place(0), place(1)]);
-        assignment.start(&place(1), 40);
+        let told = |epoch: u64, next: i64| HashMap::from([(place(0), Told { epoch, next })]);
+        assignment.start(&place(1), 40, -1);
         assert!(assignment.uncommitted().is_empty(), "nothing was done yet");
         assignment.finish(&HashMap::from([(place(0), done(6, 70)), (place(7), done(1, 1))]));
-        assert_eq!(assignment.uncommitted(), HashMap::from([(place(0), done(6, 70))]));
-        assignment.committed("t", 0, 5);
+        assert_eq!(assignment.uncommitted(), told(1, 6));
+        assignment.committed(&told(1, 5));
         assert_eq!(assignment.uncommitted().len(), 1, "an older commit is not this one");
-        assignment.committed("t", 0, 6);
+        assignment.committed(&told(0, 6));
+        assert_eq!(assignment.uncommitted().len(), 1, "one under another assignment is not this one");
+        assignment.committed(&told(1, 6));
         assert!(assignment.uncommitted().is_empty());
         assignment.finish(&HashMap::from([(place(0), done(7, 60))]));
-        assert_eq!(assignment.uncommitted(), HashMap::from([(place(0), done(7, 70))]), "the newest time stays");
+        assert_eq!(assignment.uncommitted(), told(1, 7));
+        let newest =
+            |a: &Assignment| a.snapshot().iter().find_map(|s| (s.place == place(0)).then_some(s.done)).flatten();
+        assert_eq!(newest(&assignment), Some(done(7, 70)), "the newest time stays");
         assignment.revoke([place(0)]);
         assert!(assignment.uncommitted().is_empty());
     }

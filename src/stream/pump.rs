@@ -10,14 +10,15 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, Opened, commit, is_permanent, set_paused};
+use super::client::{Client, Opened, commit, is_permanent, offsets, set_paused};
 use super::connection::Connection;
 use super::embedded::Positions;
 use super::names::Names;
-use super::positions::{Place, next_offsets};
+use super::positions::{Place, Told, next_offsets};
 use super::survey::{Lag, Surveyor};
 use super::{Batch, NotDone, Received, Settings, StreamError};
 use crate::contract::wire::WireRecord;
@@ -34,8 +35,49 @@ pub(super) enum Commit {
     Nowhere,
 }
 
-/// How long the coordinator may take to confirm a commit before it is told again.
-const TOLD_WITHIN: Duration = Duration::from_secs(5);
+/// After how long what the coordinator has refused is told again.
+const TELL_AGAIN: Duration = Duration::from_secs(5);
+
+/// A commit whose answer is waited for. librdkafka tells the answer only to a thread that waits for it.
+struct Telling {
+    told: HashMap<Place, Told>,
+    answer: JoinHandle<KafkaResult<()>>,
+}
+
+impl Telling {
+    async fn answered(telling: &mut Option<Self>) -> KafkaResult<()> {
+        match telling {
+            // A thread that died has told nothing.
+            Some(this) => (&mut this.answer).await.unwrap_or(Err(KafkaError::Canceled)),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Tells, while it lives, that polling waits.
+struct Waiting(Arc<Client>);
+
+impl Waiting {
+    fn begin(consumer: &Arc<Client>) -> Self {
+        consumer.context().waits(true);
+        Self(Arc::clone(consumer))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.context().waits(false);
+    }
+}
+
+/// Why the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was asked to.
+    Stopped,
+    /// A log is another one than before: a new client is to go on.
+    Renewed,
+}
 
 struct Tracked {
     received: Received,
@@ -156,6 +198,8 @@ pub(super) struct Pump {
     told: Instant,
     /// When the group is to be told next, if there is anything to tell.
     tell_at: Option<Instant>,
+    telling: Option<Telling>,
+    renewed: CancellationToken,
 }
 
 impl Pump {
@@ -166,7 +210,8 @@ impl Pump {
         });
         let intake = Intake { pending: VecDeque::new(), only: None, expected, what };
         let (consumer, grouped) = (Arc::new(opened.consumer), matches!(commit, Commit::Group));
-        let surveyor = Surveyor::new(Arc::clone(&consumer), connection, grouped);
+        let renewed = CancellationToken::new();
+        let surveyor = Surveyor::new(Arc::clone(&consumer), connection, grouped, renewed.clone());
         let settings = connection.settings().clone();
         Self {
             consumer,
@@ -178,6 +223,8 @@ impl Pump {
             caught_up: None,
             told: Instant::now(),
             tell_at: None,
+            telling: None,
+            renewed,
         }
     }
 
@@ -200,8 +247,8 @@ impl Pump {
         self
     }
 
-    /// Runs until the stop, then leaves the group in order.
-    pub(super) async fn run<H, F>(mut self, stop: CancellationToken, mut handle: H) -> Result<(), StreamError>
+    /// Runs until the stop, or until a new client is needed; then leaves the group in order.
+    pub(super) async fn run<H, F>(mut self, stop: &CancellationToken, handle: &mut H) -> Result<End, StreamError>
     where
         H: FnMut(Batch) -> F,
         F: Future<Output = Result<(), NotDone>>,
@@ -209,22 +256,24 @@ impl Pump {
         let surveyor = self.surveyor.clone();
         let result = tokio::select! {
             biased;
-            result = self.pump(&stop, &mut handle) => result,
+            result = self.pump(stop, handle) => result,
             never = surveyor.run() => match never {},
         };
         self.close().await;
         result
     }
 
-    async fn pump<H, F>(&mut self, stop: &CancellationToken, handle: &mut H) -> Result<(), StreamError>
+    async fn pump<H, F>(&mut self, stop: &CancellationToken, handle: &mut H) -> Result<End, StreamError>
     where
         H: FnMut(Batch) -> F,
         F: Future<Output = Result<(), NotDone>>,
     {
+        let renewed = self.renewed.clone();
         loop {
             let gathered = tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return Ok(End::Stopped),
+                () = renewed.cancelled() => return Ok(End::Renewed),
                 gathered = self.gather() => gathered?,
             };
             let handed = Handed::new(gathered);
@@ -232,7 +281,7 @@ impl Pump {
             match self.hand_over(stop, &handed, handle).await {
                 Ok(()) => self.finish(&handed),
                 Err(Halt::Stop(why)) => return Err(StreamError::new(&self.intake.what, why, Class::Permanent)),
-                Err(Halt::Retry | Halt::Abandoned) => return Ok(()),
+                Err(Halt::Retry | Halt::Abandoned) => return Ok(End::Stopped),
             }
         }
     }
@@ -258,10 +307,13 @@ impl Pump {
                 return Ok(batch);
             }
             self.tell_caught_up();
-            let due = self.tell_at;
+            let due = self.tell_at.filter(|_| self.telling.is_none());
+            // Not after the select: a stop may end it.
+            let _waiting = Waiting::begin(&self.consumer);
             tokio::select! {
                 biased;
                 polled = self.consumer.recv() => self.intake.take(&self.consumer, polled)?,
+                answer = Telling::answered(&mut self.telling) => self.told_group(answer),
                 () = tokio::time::sleep_until(due.unwrap_or(self.told)), if due.is_some() => self.tell_group(),
             }
         }
@@ -318,9 +370,12 @@ impl Pump {
         }
         match &mut self.commit {
             Commit::Group => {
+                if let Some(answer) = Telling::answered(&mut self.telling).now_or_never() {
+                    self.told_group(answer);
+                }
                 let due = self.told + Duration::from_millis(self.settings.commit_every_ms);
                 self.tell_at = Some(due);
-                if due <= Instant::now() {
+                if due <= Instant::now() && self.telling.is_none() {
                     self.tell_group();
                 }
             }
@@ -329,18 +384,31 @@ impl Pump {
         }
     }
 
-    /// Commits what is done. Each commit is a record that the coordinator replicates, so there are few of them.
-    /// What the coordinator has not confirmed is told again, also when nothing new comes.
+    /// Commits what is done. Each commit is a record that the coordinator replicates, so there are few of them, one
+    /// at a time.
     fn tell_group(&mut self) {
-        self.told = Instant::now();
-        let left = self.consumer.context().assignment().uncommitted();
-        self.tell_at = (!left.is_empty()).then(|| self.told + TOLD_WITHIN);
-        if left.is_empty() {
+        (self.told, self.tell_at) = (Instant::now(), None);
+        let told = self.consumer.context().assignment().uncommitted();
+        // A group that has forgotten this member may be one that begins anew: old offsets have no place there.
+        if told.is_empty() || self.consumer.assignment_lost() {
             return;
         }
-        let names = self.consumer.context().names();
-        if let Err(error) = commit(&*self.consumer, names, &left, CommitMode::Async) {
-            tracing::warn!(%error, what = self.intake.what, "offsets could not be committed");
+        let (consumer, left) = (Arc::clone(&self.consumer), told.clone());
+        let answer = tokio::task::spawn_blocking(move || {
+            commit(&*consumer, consumer.context().names(), offsets(&left), CommitMode::Sync)
+        });
+        self.telling = Some(Telling { told, answer });
+    }
+
+    /// Takes the coordinator's answer. What it has refused is told again, also when nothing new comes.
+    fn told_group(&mut self, answer: KafkaResult<()>) {
+        let Some(Telling { told, .. }) = self.telling.take() else { return };
+        match answer {
+            Ok(()) => self.consumer.context().assignment().committed(&told),
+            Err(error) => {
+                tracing::warn!(%error, what = self.intake.what, "offsets could not be committed; tried again");
+                self.tell_at.get_or_insert(Instant::now() + TELL_AGAIN);
+            }
         }
     }
 
@@ -353,7 +421,11 @@ impl Pump {
     }
 
     /// Commits what is done, waits for the answer, and leaves. librdkafka blocks here, so on a thread of its own.
-    async fn close(self) {
+    async fn close(mut self) {
+        if self.telling.is_some() {
+            let answer = Telling::answered(&mut self.telling).await;
+            self.told_group(answer);
+        }
         let Self { consumer, commit: kind, intake, surveyor, .. } = self;
         // A survey under way shares the client, which leaves the group when its last user drops it.
         surveyor.rest().await;
@@ -363,7 +435,8 @@ impl Pump {
             let names = consumer.context().names();
             if matches!(kind, Commit::Group)
                 && !left.is_empty()
-                && let Err(error) = commit(&*consumer, names, &left, CommitMode::Sync)
+                && !consumer.assignment_lost()
+                && let Err(error) = commit(&*consumer, names, offsets(&left), CommitMode::Sync)
             {
                 tracing::warn!(%error, what = intake.what, "the last offsets could not be committed");
             }

@@ -1,6 +1,7 @@
 //! Reading by assignment, without a group and without stored offsets: one key's records, or a whole topic.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rdkafka::consumer::Consumer as _;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Client, LOOKUP, Opened, create, off_thread, partitions, refuse};
 use super::connection::Connection;
 use super::partition::partition_of;
-use super::pump::{Commit, Pump};
+use super::pump::{Commit, End, Pump};
 use super::{Batch, NotDone, StreamError};
 use crate::clock::to_millis;
 use crate::error::Class;
@@ -41,7 +42,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`super::Consumer::run`].
-    pub async fn run<H, F>(self, stop: CancellationToken, handle: H) -> Result<(), StreamError>
+    pub async fn run<H, F>(self, stop: CancellationToken, mut handle: H) -> Result<(), StreamError>
     where
         H: FnMut(Batch) -> F,
         F: Future<Output = Result<(), NotDone>>,
@@ -50,9 +51,15 @@ impl Reader {
         let what = format!("reading {topic}");
         let since = since.filter(|_| !connection.is_embedded());
         let (link, name, only) = (connection.clone(), what.clone(), key.clone());
-        let open = move || open(&link, &topic, only.as_deref(), since, &name);
-        let Some(opened) = off_thread(&connection, &stop, &what, open).await? else { return Ok(()) };
-        Pump::new(opened, &connection, Commit::Nowhere, what).only(key).telling(caught_up).run(stop, handle).await
+        let open = Arc::new(move || open(&link, &topic, only.as_deref(), since, &name));
+        loop {
+            let Some(opened) = off_thread(&connection, &stop, &what, &open).await? else { return Ok(()) };
+            let pump = Pump::new(opened, &connection, Commit::Nowhere, what.clone());
+            let end = pump.only(key.clone()).telling(caught_up.clone()).run(&stop, &mut handle).await?;
+            if end == End::Stopped {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -86,7 +93,7 @@ fn open(
         };
         list.add_partition_offset(&physical, partition, offset).map_err(|error| refuse(what, &error))?;
     }
-    Opened::assign(consumer, &list, what)
+    Opened::assign(consumer, &list, since.map(to_millis), what)
 }
 
 /// The first offset that is not older than `since`. Where there is none yet, the end as a number, fixed before the

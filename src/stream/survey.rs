@@ -6,6 +6,11 @@
 //! offset 0; librdkafka notices that only when the old position lies beyond the new end, else it would silently skip
 //! what stands before. Here it shows in the times, which rise with the offsets (`LogAppendTime`): in the log that was
 //! read, the first record that is newer than all that were read stands behind them.
+//!
+//! Such a log needs a new client. librdkafka keeps what it knows of a partition by the topic's name, its leader's epoch
+//! among it, and ignores one that is lower: after brokers had changed places in the old cluster, a client that only
+//! seeks asks the new one with the old epoch for ever, and is refused (librdkafka's issue 4898; the full chaos run left
+//! a third of the desks deaf).
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -13,23 +18,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, LOOKUP};
+use super::client::{Client, LOOKUP, commit};
 use super::connection::Connection;
 use super::positions::{Done, Place, Standing};
 use crate::clock::to_millis;
 
-/// How long a rewind is waited for.
-const REWIND: Duration = Duration::from_secs(5);
-/// A log that was made anew, has records, and of which none has come for this long after the rewind is rewound again.
-/// Found by the full chaos run: when librdkafka finds out by itself in the same moment that its position is out of range,
-/// a reader may stand still for good.
-const STANDS_STILL: Duration = Duration::from_secs(10);
+/// Records have been standing there for so long, the client gives nothing at all, and yet none of them comes: it will
+/// not find out by itself. Far more than a broker needs that is slow.
+const STANDS_STILL: Duration = Duration::from_secs(30);
 
 /// How far a consumer is behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,20 +86,26 @@ fn is_another(before: Done, log: Log) -> bool {
 struct Memory {
     done: HashMap<Place, (u64, Done)>,
     behind_since: HashMap<Place, Instant>,
-    /// When logs were rewound of which nothing has been read since, and where the client stood before.
-    rewound: HashMap<Place, (Instant, Option<i64>)>,
+    /// Where the client stands in partitions that hold more, and since when.
+    standing: HashMap<Place, (u64, i64, Instant)>,
+    cluster: Option<String>,
     unreachable: bool,
 }
 
 impl Memory {
-    /// Whether a log was rewound long ago and none of its records has come. `position` is where the client stands.
-    fn stands_still(&mut self, place: &Place, log: Log, position: Option<i64>) -> bool {
-        let Some((since, before)) = self.rewound.get(place) else { return false };
-        if position != *before && position.is_some_and(|at| at > log.begin) {
-            self.rewound.remove(place);
+    /// Whether the client has stood at `position` for [`STANDS_STILL`] although the log goes on behind it, and had
+    /// nothing else to give: at `idle` it gave nothing.
+    fn stands_still(&mut self, standing: &Standing, position: i64, log: Log, idle: Option<Instant>) -> bool {
+        if position >= log.end || standing.handed_ms.is_some() {
+            self.standing.remove(&standing.place);
             return false;
         }
-        log.end > log.begin && since.elapsed() >= STANDS_STILL
+        let now = (standing.epoch, position, Instant::now());
+        let kept = self.standing.entry(standing.place.clone()).or_insert(now);
+        if (kept.0, kept.1) != (now.0, now.1) {
+            *kept = now;
+        }
+        idle.is_some_and(|idle| idle >= kept.2 + STANDS_STILL)
     }
 }
 
@@ -108,6 +117,8 @@ pub(super) struct Surveyor {
     grouped: bool,
     embedded: bool,
     memory: Arc<Mutex<Memory>>,
+    /// Cancelled when a log is another one: the client is to be made anew.
+    renewed: CancellationToken,
     /// Where the lag is told.
     pub(super) lag: Option<watch::Sender<Lag>>,
     /// What is withdrawn while the broker does not answer or a log begins anew.
@@ -115,10 +126,15 @@ pub(super) struct Surveyor {
 }
 
 impl Surveyor {
-    pub(super) fn new(consumer: Arc<Client>, connection: &Connection, grouped: bool) -> Self {
+    pub(super) fn new(
+        consumer: Arc<Client>,
+        connection: &Connection,
+        grouped: bool,
+        renewed: CancellationToken,
+    ) -> Self {
         let every = Duration::from_millis(connection.settings().survey_every_ms);
         let embedded = connection.is_embedded();
-        Self { consumer, every, grouped, embedded, memory: Arc::default(), lag: None, caught_up: None }
+        Self { consumer, every, grouped, embedded, memory: Arc::default(), renewed, lag: None, caught_up: None }
     }
 
     /// Surveys for ever.
@@ -154,23 +170,32 @@ impl Surveyor {
         // Taken anew: the look has found out where reading starts in partitions that are new.
         let fresh = self.consumer.context().assignment().snapshot();
         let mut lag = Lag { partitions: Vec::new(), rebalances: self.consumer.context().rebalances() };
-        let mut anew = Vec::new();
+        if !self.embedded && self.is_another_cluster(memory, &fresh) {
+            return self.leave_all(&fresh);
+        }
+        let (mut anew, mut still) = (Vec::new(), Vec::new());
         let positions = self.consumer.position().unwrap_or_default();
+        let idle = self.consumer.context().idle();
         for standing in &fresh {
             let Some(log) = logs.get(&standing.place).copied() else { continue };
-            let position = self.at(&positions, &standing.place);
+            let position = self.at(&positions, &standing.place).or_else(|| standing.done.map(|done| done.next));
+            if !self.embedded && memory.stands_still(standing, position.unwrap_or(log.begin), log, idle) {
+                still.push(&standing.place);
+            }
             match before(memory, standing) {
-                Some(before) if !self.embedded && is_another(before, log) => anew.push(standing.place.clone()),
-                _ if memory.stands_still(&standing.place, log, position) => anew.push(standing.place.clone()),
+                Some(before) if !self.embedded && is_another(before, log) => anew.push((standing.place.clone(), log)),
                 _ => lag.partitions.push(measure(memory, standing, log)),
             }
         }
-        for place in anew.iter().filter(|_| !self.grouped) {
-            memory.rewound.insert(place.clone(), (Instant::now(), self.at(&positions, place)));
-        }
-        self.rewind(&anew);
         let kept = |standing: Standing| Some((standing.place, (standing.epoch, standing.done?)));
-        memory.done = standings.into_iter().filter(|s| !anew.contains(&s.place)).filter_map(kept).collect();
+        let mut done: HashMap<_, _> = standings.into_iter().filter_map(kept).collect();
+        if !self.begin_again(&anew) {
+            // What was known before shows it at the next survey, too.
+            let found = anew.into_iter().filter_map(|(place, _)| memory.done.remove_entry(&place));
+            done.extend(found.collect::<Vec<_>>());
+        }
+        memory.done = done;
+        self.wake(&still);
         if memory.unreachable && self.is_at(&logs) {
             memory.unreachable = false;
             if let Some(caught_up) = &self.caught_up {
@@ -179,6 +204,35 @@ impl Surveyor {
         }
         if let Some(told) = &self.lag {
             told.send_replace(lag);
+        }
+    }
+
+    /// Whether the cluster is another one than at the survey before.
+    fn is_another_cluster(&self, memory: &mut Memory, standings: &[Standing]) -> bool {
+        let Some(any) = standings.first() else { return false };
+        let topic = self.consumer.context().names().physical(&any.place.0);
+        // The client itself looks only every few minutes.
+        let asked = self.consumer.fetch_metadata(Some(&topic), LOOKUP).is_ok();
+        let Some(id) = self.consumer.client().fetch_cluster_id(LOOKUP).filter(|_| asked) else { return false };
+        memory.cluster.replace(id.clone()).is_some_and(|before| before != id)
+    }
+
+    /// The cluster is another one: nothing that is known of partitions is true of it.
+    fn leave_all(&self, standings: &[Standing]) {
+        tracing::warn!("the cluster is another one; its topics are read anew");
+        self.withdraw();
+        self.consumer.context().assignment().assign(standings.iter().map(|standing| standing.place.clone()));
+        self.renewed.cancel();
+    }
+
+    /// Asks for a new client where this one stands still.
+    fn wake(&self, still: &[&Place]) {
+        for (topic, partition) in still {
+            tracing::warn!(topic, partition, "records stand there and none comes; a new client is to read them");
+        }
+        if !still.is_empty() {
+            self.withdraw();
+            self.renewed.cancel();
         }
     }
 
@@ -238,55 +292,35 @@ impl Surveyor {
         for element in committed.elements() {
             let place = (watch.names().logical(element.topic()), element.partition());
             match (element.offset(), logs.get(&place)) {
-                (Offset::Offset(next), Some(log)) => assignment.start(&place, next.clamp(log.begin, log.end)),
-                (_, Some(log)) => assignment.start(&place, log.begin),
+                (Offset::Offset(next), Some(log)) => assignment.start(&place, next.clamp(log.begin, log.end), -1),
+                (_, Some(log)) => assignment.start(&place, log.begin, -1),
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// Reads partitions again from their beginning, under a new assignment: what is in hand of the old log is not
-    /// committed into the new one.
-    fn rewind(&self, anew: &[Place]) {
+    /// Asks for a new client, which reads `anew` from the beginning; what is in hand of the old logs is not committed into
+    /// the new ones. False if the group could not be told where they begin: its old offsets could be valid in them.
+    fn begin_again(&self, anew: &[(Place, Log)]) -> bool {
         if anew.is_empty() {
-            return;
+            return true;
         }
         self.withdraw();
         let watch = self.consumer.context();
-        watch.assignment().assign(anew.iter().cloned());
-        for (topic, partition) in anew {
-            watch.ended().remove(partition);
-            tracing::warn!(topic, partition, "the topic was made anew; it is read from its beginning");
-        }
-        if !self.grouped && self.assign_again(anew) {
-            return;
-        }
-        for (topic, partition) in anew {
-            let physical = watch.names().physical(topic);
-            if let Err(error) = self.consumer.seek(&physical, *partition, Offset::Beginning, REWIND) {
-                tracing::warn!(%error, topic, partition, "it could not be read from its beginning; tried again");
-            }
-        }
-    }
-
-    /// Gives a reader its partitions anew, which ends whatever the client was about to do with them: those of `anew` from
-    /// their beginning, the others from where it stands.
-    fn assign_again(&self, anew: &[Place]) -> bool {
-        let names = self.consumer.context().names();
-        let (Ok(assigned), Ok(positions)) = (self.consumer.assignment(), self.consumer.position()) else {
-            return false;
-        };
-        let mut list = TopicPartitionList::new();
-        for element in assigned.elements() {
-            let place = (names.logical(element.topic()), element.partition());
-            let stays = self.at(&positions, &place).filter(|_| !anew.contains(&place));
-            let offset = stays.map_or(Offset::Beginning, Offset::Offset);
-            if list.add_partition_offset(element.topic(), element.partition(), offset).is_err() {
+        if self.grouped {
+            let begins = anew.iter().map(|(place, log)| (place, log.begin));
+            if let Err(error) = commit(&*self.consumer, watch.names(), begins, CommitMode::Sync) {
+                tracing::warn!(%error, "the group could not be told where topics that were made anew begin; tried again");
                 return false;
             }
         }
-        self.consumer.assign(&list).is_ok()
+        watch.assignment().assign(anew.iter().map(|(place, _)| place.clone()));
+        for ((topic, partition), _) in anew {
+            tracing::warn!(topic, partition, "the topic was made anew; it is read from its beginning");
+        }
+        self.renewed.cancel();
+        true
     }
 
     /// Where the client stands in a partition, behind the last record that it gave.
@@ -364,18 +398,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rewound_log_that_gives_nothing_stands_still() {
-        let (place, log) = (("t".to_owned(), 0), Log { begin: 0, end: 5, newer: None });
+    async fn a_client_that_gives_nothing_of_what_stands_there_stands_still() {
+        let standing = Standing { place: ("t".to_owned(), 0), epoch: 1, done: None, handed_ms: None };
+        let log = Log { begin: 0, end: 5, newer: None };
         let mut memory = Memory::default();
-        assert!(!memory.stands_still(&place, log, None), "it was not rewound");
-        memory.rewound.insert(place.clone(), (Instant::now(), Some(900)));
-        assert!(!memory.stands_still(&place, log, Some(900)), "it has time");
+        let mut at = |standing: &Standing, position, idle| memory.stands_still(standing, position, log, idle);
+        let now = || Some(Instant::now());
+        assert!(!at(&standing, 3, now()), "it has time");
         tokio::time::advance(STANDS_STILL).await;
-        assert!(!memory.stands_still(&place, Log { end: 0, ..log }, Some(900)), "there is nothing to read");
-        assert!(memory.stands_still(&place, log, Some(900)));
-        assert!(memory.stands_still(&place, log, None));
-        assert!(!memory.stands_still(&place, log, Some(3)), "it reads");
-        assert!(!memory.stands_still(&place, log, Some(900)), "it has read, and is watched no more");
+        assert!(!at(&standing, 3, None), "it was never idle");
+        assert!(!at(&standing, 3, Some(Instant::now() - STANDS_STILL)), "it was busy with others");
+        assert!(at(&standing, 3, now()));
+        assert!(!at(&Standing { epoch: 2, ..standing.clone() }, 3, now()), "another assignment");
+        assert!(!at(&standing, 4, now()), "it reads on");
+        tokio::time::advance(STANDS_STILL).await;
+        assert!(!at(&Standing { handed_ms: Some(1), ..standing.clone() }, 4, now()), "a record is in hand");
+        assert!(!at(&standing, 5, now()), "all is read");
+        assert!(!at(&standing, 4, now()), "time counts anew");
     }
 
     #[test]
