@@ -59,11 +59,14 @@ pub trait ViewReader: Send {
 /// How far a conversation may go now; asked before each capture, because off reads nothing.
 pub trait ModeGate: Send {
     /// The mode, everything considered.
-    fn mode(&mut self, conversation: &Conversation) -> Mode;
+    ///
+    /// # Errors
+    /// It cannot be told now: nothing is read until it can.
+    fn mode(&mut self, conversation: &Conversation) -> Result<Mode, JournalError>;
 }
 
-impl<F: FnMut(&Conversation) -> Mode + Send> ModeGate for F {
-    fn mode(&mut self, conversation: &Conversation) -> Mode {
+impl<F: FnMut(&Conversation) -> Result<Mode, JournalError> + Send> ModeGate for F {
+    fn mode(&mut self, conversation: &Conversation) -> Result<Mode, JournalError> {
         self(conversation)
     }
 }

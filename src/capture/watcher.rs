@@ -86,7 +86,7 @@ enum Missed {
 impl From<ScreenError> for Missed {
     fn from(error: ScreenError) -> Self {
         match error {
-            ScreenError::Gone(_) => Self::Changed,
+            ScreenError::Gone(_) | ScreenError::Unviewable(_) => Self::Changed,
             other => Self::Display(other),
         }
     }
@@ -166,12 +166,24 @@ where
             if self.stop.is_cancelled() {
                 break;
             }
-            if self.gate.mode(&watched.target.conversation) == Mode::Off {
-                watched.was_off = true;
-                continue;
+            let held = watched.held_until.is_some_and(|until| Instant::now() < until);
+            match self.gate.mode(&watched.target.conversation) {
+                Ok(Mode::Off) => {
+                    watched.was_off = true;
+                    continue;
+                }
+                Ok(_) => {}
+                // Not known is no permission, and not off either: what comes meanwhile is no history.
+                Err(error) => {
+                    if !held {
+                        watched.held_until = Some(Instant::now() + self.settings.safety());
+                        watched.due = true;
+                        self.observer.on_error(watched.target.conversation.id, &error.to_string());
+                    }
+                    continue;
+                }
             }
             let waited = watched.captured.is_none_or(|at| at.elapsed() >= self.settings.safety());
-            let held = watched.held_until.is_some_and(|until| Instant::now() < until);
             if held || !(watched.due || watched.was_off || waited) {
                 continue;
             }

@@ -20,6 +20,7 @@ struct World {
     gone: bool,
     display_gone: bool,
     mode_off: bool,
+    gate_fails: bool,
     /// The title changes while the pane is being captured, so often.
     retitled: u32,
     title: String,
@@ -186,7 +187,13 @@ impl Running {
             },
             reader: Reader(world.clone()),
             looks: Book(world.clone()),
-            gate: move |_: &Conversation| if gate_world.lock().unwrap().mode_off { Mode::Off } else { Mode::Auto },
+            gate: move |_: &Conversation| {
+                let world = gate_world.lock().unwrap();
+                if world.gate_fails {
+                    return Err(JournalError::Busy("locked".to_owned()));
+                }
+                Ok(if world.mode_off { Mode::Off } else { Mode::Auto })
+            },
             observer: Told(world.clone()),
             clock: ManualClock::new(from_millis(1_000_000)),
             settings: Settings { poll_ms: 10, safety_ms: 60, settle_ms: 60, windows_ms: 20, transcript_lines: 400 },
@@ -299,6 +306,20 @@ fn off_reads_nothing_and_what_came_meanwhile_is_context() {
     running.show(&["hello there", "how are you", "said while off", "said while on"]);
     running.until("the next look", |world| world.looks == 3);
     assert_eq!(running.answerable(), ["said while on"]);
+}
+
+#[test]
+fn what_comes_while_the_mode_cannot_be_told_is_no_history() {
+    let running = Running::start(world(&["hello there", "how are you"]));
+    running.until("the first look", |world| world.looks == 1);
+    running.world.lock().unwrap().gate_fails = true;
+    running.until("the failure is told", |world| world.errors == 1);
+    running.show(&["hello there", "how are you", "said while it was busy"]);
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(running.world.lock().unwrap().looks, 1, "and nothing is read without leave");
+    running.world.lock().unwrap().gate_fails = false;
+    running.until("the look after", |world| world.looks >= 2);
+    assert_eq!(running.answerable(), ["said while it was busy"]);
 }
 
 #[test]

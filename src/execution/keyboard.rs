@@ -129,6 +129,11 @@ impl Keyboard {
         Ok(Self { enigo, watchdog })
     }
 
+    /// Whether nobody would release keys any more.
+    pub fn is_unguarded(&mut self) -> bool {
+        self.watchdog.has_ended()
+    }
+
     /// Presses the strokes in order, `pace` apart; asks `stop` before each one.
     pub fn press(
         &mut self,

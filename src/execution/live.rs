@@ -352,6 +352,12 @@ impl Desk for LiveDesk {
     }
 
     fn lost(&mut self) -> Option<Problem> {
+        // What the person does between orders is taken in as it comes, or it would pile up in the connection.
+        self.listen();
+        if self.keyboard.is_unguarded() {
+            let remedy = "Start autoreply again; its log says what became of the watchdog";
+            return Some(Problem::new("the process that releases keys has ended", "the watchdog", remedy));
+        }
         match self.state.owns() {
             Ok(true) => None,
             Ok(false) => Some(Problem::new(

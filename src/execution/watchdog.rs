@@ -68,6 +68,11 @@ impl Watchdog {
         Ok(watchdog)
     }
 
+    /// Whether its process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Says that these keycodes may be pressed from now on; once this returns, the watchdog will know of it.
     ///
     /// # Errors

@@ -69,6 +69,7 @@ impl Journal {
             return Ok(None);
         }
         if row.aligned_session != self.session() {
+            self.give_up_unseen(tx, row, now).await?;
             return Ok(None);
         }
         let number = match turn::due(&row.turns, &self.rules(), now) {
@@ -94,6 +95,28 @@ impl Journal {
             return Ok(None);
         }
         self.detected(tx, row, &held, range, limited).await
+    }
+
+    /// Ends turns of a window that was not seen again since this process began: nobody can tell whether a person has
+    /// answered meanwhile, and when nothing may be typed any more there must be a reason.
+    async fn give_up_unseen(
+        &self,
+        tx: &mut SqliteConnection,
+        row: &mut ConversationRow,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let unseen: Vec<u64> = [&row.turns.out, &row.turns.open]
+            .into_iter()
+            .flatten()
+            .filter(|turn| turn.stage == Stage::Waiting && turn.published != Some(turn.revision))
+            .filter(|turn| elapsed(turn.last_at, now) >= self.settings().detection_ttl)
+            .map(|turn| turn.number)
+            .collect();
+        for number in unseen {
+            let ending = Ending::new(Effect::Expired, "its window was not seen again while it could be answered");
+            self.end_turn(tx, row, number, &ending, now).await?;
+        }
+        Ok(())
     }
 
     /// Why the turn ends instead of being answered, if it does.

@@ -393,6 +393,23 @@ async fn own_text_is_never_answered_whatever_it_looks_like() {
 }
 
 #[tokio::test]
+async fn a_turn_whose_window_never_comes_back_ends_with_a_reason() {
+    let mut desk = Desk::new(settings()).await;
+    desk.hear("are you there?").await;
+    desk.restart().await;
+    desk.wait(599_000);
+    assert!(desk.due().await.is_empty(), "the window may still come back");
+    desk.wait(2_000);
+    let ended = desk.publish().await.pop().unwrap();
+    assert_eq!((ended.mode, desk.effect(&ended).await), (Mode::Off, Some(Effect::Expired)));
+    assert!(desk.publish().await.is_empty(), "once");
+    // What comes when the window is back is a turn of its own.
+    desk.hear("hello again").await;
+    let next = desk.publish().await.pop().unwrap();
+    assert_eq!(next.messages.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), ["hello again"]);
+}
+
+#[tokio::test]
 async fn a_long_turn_carries_every_message_and_a_record_of_it_always_fits_its_topic() {
     let mut desk = Desk::new(settings()).await;
     desk.look((0..300).map(|n| line(Cue::Other, &format!("line {n}"))).collect()).await;

@@ -8,7 +8,7 @@ use super::applications::Sight;
 use super::{Context, traced};
 use crate::capture::{self, Found, JournalLooks, Observer, Target, ViewReader, Watcher};
 use crate::clock::Clock;
-use crate::contract::{Conversation, ConversationId, ConversationKind, Mode};
+use crate::contract::{Conversation, ConversationId, ConversationKind};
 use crate::error::Problem;
 use crate::journal::{Grown, Journal};
 use crate::lifecycle::Supervisor;
@@ -58,9 +58,8 @@ pub fn start(
         finder: Finder { sight, told: HashMap::new() },
         reader,
         looks: JournalLooks::new(journal, handle),
-        // A journal that does not answer is no permission.
         gate: move |conversation: &Conversation| {
-            gate.block_on(asked.effective_mode(conversation)).map_or(Mode::Off, |(mode, _)| mode)
+            gate.block_on(asked.effective_mode(conversation)).map(|(mode, _)| mode)
         },
         observer: Measured { metrics: metrics.clone(), traces: traces.clone() },
         clock: Shared(clock.clone()),

@@ -203,18 +203,33 @@ impl Inbound {
     /// Too many cannot be read, which looks like a bad release and not like bad records; or the dead letter could not
     /// be written, so that the record must come again.
     pub async fn read(&self, received: &Received) -> Result<Option<Incoming>, NotDone> {
-        match self.codec.decode(&received.record) {
-            Ok(incoming) => {
-                self.gate.lock().await.good();
-                Ok(Some(incoming))
-            }
-            Err(error) => {
-                let Verdict::Bury = self.gate.lock().await.bad() else {
-                    return Err(NotDone::Stop(format!("too many records cannot be read, the last because {error}")));
-                };
-                self.bury(received, &error.to_string()).await.map(|()| None)
-            }
-        }
+        let decoded = self.decode(received);
+        self.settle(received, decoded.as_ref().err().map(String::as_str)).await?;
+        Ok(decoded.ok())
+    }
+
+    /// The record, or why it cannot be read; tell [`Inbound::settle`] when the rest of its batch is done.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn decode(&self, received: &Received) -> Result<Incoming, String> {
+        self.codec.decode(&received.record).map_err(|error| error.to_string())
+    }
+
+    /// Counts a record, and keeps one that could not be read with the dead letters. Once for each record: a batch that
+    /// comes again because a database is away must not count, or be kept, again.
+    ///
+    /// # Errors
+    /// As [`Inbound::read`].
+    pub async fn settle(&self, received: &Received, unread: Option<&str>) -> Result<(), NotDone> {
+        let Some(why) = unread else {
+            self.gate.lock().await.good();
+            return Ok(());
+        };
+        let Verdict::Bury = self.gate.lock().await.bad() else {
+            return Err(NotDone::Stop(format!("too many records cannot be read, the last because {why}")));
+        };
+        self.bury(received, why).await
     }
 
     /// Keeps a record as it came with the dead letters.

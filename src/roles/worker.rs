@@ -322,38 +322,39 @@ struct Sorted {
     hellos: Vec<(usize, DesktopHello)>,
     turns: Vec<(usize, MessagesDetected)>,
     outcomes: Vec<(usize, ReplyOutcome)>,
+    /// Why a record cannot be read.
+    unread: BTreeMap<usize, String>,
+    misplaced: Vec<usize>,
     spans: traced::Processing,
 }
 
-async fn sorted(inbound: &Inbound, traces: &Traces, batch: &Batch) -> Result<Sorted, NotDone> {
+fn sorted(inbound: &Inbound, traces: &Traces, batch: &Batch) -> Sorted {
     let mut sorted = Sorted::default();
     for (index, received) in batch.iter().enumerate() {
-        match inbound.read(received).await? {
-            None => {}
-            Some(Incoming::Messages(mut detected)) => {
+        match inbound.decode(received) {
+            Err(why) => drop(sorted.unread.insert(index, why)),
+            Ok(Incoming::Messages(mut detected)) => {
                 let span = traced::processing(traces, received, topic::MESSAGES, (&detected).into());
                 let handed_on = || codec::traceparent(&received.record).map(str::to_owned);
                 detected.traceparent = span.context().map(|place| place.to_string()).or_else(handed_on);
                 sorted.spans.begin(index, span);
                 sorted.turns.push((index, detected));
             }
-            Some(Incoming::Outcome(outcome)) => {
+            Ok(Incoming::Outcome(outcome)) => {
                 let span = traced::processing(traces, received, topic::OUTCOMES, (&outcome).into());
                 sorted.spans.begin(index, span.with("autoreply.effect", outcome.effect.as_str()));
                 sorted.outcomes.push((index, outcome));
             }
-            Some(Incoming::Hello(hello)) => sorted.hellos.push((index, hello)),
-            Some(Incoming::Command(_) | Incoming::Control(_) | Incoming::Notice(_)) => {
-                inbound.bury(received, "a record of this type does not belong to this topic").await?;
-            }
+            Ok(Incoming::Hello(hello)) => sorted.hellos.push((index, hello)),
+            Ok(Incoming::Command(_) | Incoming::Control(_) | Incoming::Notice(_)) => sorted.misplaced.push(index),
         }
     }
-    Ok(sorted)
+    sorted
 }
 
 /// One batch: hellos, turns and outcomes in the order in which they came, runs of a kind together.
 async fn handle(worker: &Worker, inbound: &Inbound, traces: &Traces, batch: &Batch) -> Result<(), NotDone> {
-    let Sorted { hellos, turns, outcomes, mut spans } = sorted(inbound, traces, batch).await?;
+    let Sorted { hellos, turns, outcomes, unread, misplaced, mut spans } = sorted(inbound, traces, batch);
     let mut refused: Vec<(usize, Rejected)> = Vec::new();
     let mut put_back = |error: LedgerError| {
         spans.put_back();
@@ -375,6 +376,13 @@ async fn handle(worker: &Worker, inbound: &Inbound, traces: &Traces, batch: &Bat
         let (places, records): (Vec<_>, Vec<_>) = outcomes.into_iter().unzip();
         let bad = worker.on_outcomes(records).await.map_err(&mut put_back)?;
         refused.extend(bad.into_iter().map(|refused| (places[refused.index], refused.why)));
+    }
+    // Last, when the batch will not come again because the ledger is away.
+    for (place, received) in batch.iter().enumerate() {
+        inbound.settle(received, unread.get(&place).map(String::as_str)).await?;
+    }
+    for place in misplaced {
+        inbound.bury(&batch[place], "a record of this type does not belong to this topic").await?;
     }
     for (place, why) in refused {
         spans.refuse(place);

@@ -26,8 +26,16 @@ pub struct Recovered {
 }
 
 impl Worker {
-    /// Looks around until `stop`; a ledger that is away is logged and asked again at the next look.
+    /// Looks around until `stop`; a ledger that is away is logged and asked again at the next look. Leases are kept
+    /// beside it: a look can take long while Kafka is away.
     pub async fn recover(&self, retention: Retention, stop: CancellationToken) {
+        tokio::select! {
+            () = self.look_around(retention, stop) => {}
+            never = self.keep_leases() => match never {},
+        }
+    }
+
+    async fn look_around(&self, retention: Retention, stop: CancellationToken) {
         let settings = &self.inner.settings;
         let mut looks = tokio::time::interval(Duration::from_millis(settings.recovery_poll_ms));
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -75,7 +83,7 @@ impl Worker {
         Ok(done)
     }
 
-    /// Keeps what is under way from being taken over, and does nothing else: for a worker that finishes.
+    /// Keeps what is under way from being taken over, and does nothing else.
     pub(super) async fn keep_leases(&self) -> Infallible {
         let mut looks = tokio::time::interval(Duration::from_millis(self.inner.settings.recovery_poll_ms));
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -35,6 +35,9 @@ pub enum ScreenError {
     /// The window has gone.
     #[error("the window {0:?} is gone")]
     Gone(WindowId),
+    /// The window has no pixels now: it is minimised, on another desktop, or has just become smaller.
+    #[error("the window {0:?} is minimised or on another desktop and has no pixels now")]
+    Unviewable(WindowId),
     /// The connection failed.
     #[error("the display did not answer: {0}")]
     Connection(String),
@@ -44,7 +47,7 @@ impl Classified for ScreenError {
     fn class(&self) -> Class {
         match self {
             Self::Unavailable(_) => Class::Permanent,
-            Self::Gone(_) | Self::Connection(_) => Class::Transient,
+            Self::Gone(_) | Self::Unviewable(_) | Self::Connection(_) => Class::Transient,
         }
     }
 }

@@ -382,9 +382,7 @@ fn of_window(window: Window, error: x11rb::errors::ReplyError) -> ScreenError {
             ScreenError::Gone(WindowId(window))
         }
         x11rb::errors::ReplyError::X11Error(refusal) if refusal.error_kind == ErrorKind::Match => {
-            ScreenError::Connection(format!(
-                "window {window:#x} is minimised or on another desktop and has no pixels now"
-            ))
+            ScreenError::Unviewable(WindowId(window))
         }
         _ => answer(error),
     }
@@ -494,7 +492,7 @@ mod tests {
         scene.client.unmap_window(scene.below).unwrap();
         scene.settle();
         assert!(x11.window(WindowId(scene.below)).unwrap().hidden);
-        assert!(matches!(x11.capture(WindowId(scene.below), PLACE), Err(ScreenError::Connection(_))));
+        assert!(matches!(x11.capture(WindowId(scene.below), PLACE), Err(ScreenError::Unviewable(_))));
         scene.client.destroy_window(scene.below).unwrap();
         scene.settle();
         let gone = ScreenError::Gone(WindowId(scene.below));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Postgres, QueryBuilder};
+use sqlx::{Connection, PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::PostgresLedger;
@@ -53,7 +53,8 @@ async fn greet_once(
     hellos: &[&DesktopHello],
     hold: Duration,
 ) -> Result<Vec<DesktopGreeted>, Fault> {
-    let mut tx = ledger.pool.begin().await?;
+    let mut loan = ledger.lend().await?;
+    let mut tx = loan.begin().await?;
     let mut tenants = tenants(&mut tx, hellos).await?;
     let accounts: Vec<Account> = hellos.iter().flat_map(|hello| ownership::accounts(hello)).collect();
     let before = owners(&mut tx, OWNERS_LOCKED, &accounts).await?;
@@ -78,6 +79,7 @@ async fn greet_once(
     save_tenants(&mut tx, &tenants, &heard, now).await?;
     save_owners(&mut tx, &before, &after).await?;
     tx.commit().await?;
+    loan.whole();
     Ok(answers)
 }
 

@@ -96,8 +96,8 @@ pub(super) async fn transaction<W: Work>(
     part: &[W::Item],
     again: bool,
 ) -> Wave<W::Answer> {
-    let mut connection = ledger.pool.acquire().await?;
-    let mut tx = connection.begin_with(work.begin()).await?;
+    let mut loan = ledger.lend().await?;
+    let mut tx = loan.begin_with(work.begin()).await?;
     let mut answers: Vec<Option<Result<W::Answer, Rejected>>> = part.iter().map(|_| None).collect();
     for wave in waves(part.iter().map(|item| work.turn(item))) {
         let items: Vec<&W::Item> = wave.iter().map(|place| &part[*place]).collect();
@@ -106,6 +106,7 @@ pub(super) async fn transaction<W: Work>(
         }
     }
     tx.commit().await?;
+    loan.whole();
     let missing = || Fault::Ledger(LedgerError::Unavailable("a wave was not answered whole".to_owned()));
     answers.into_iter().map(|answer| answer.ok_or_else(missing)).collect()
 }

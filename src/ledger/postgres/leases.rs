@@ -120,11 +120,18 @@ pub(super) async fn take(
     let rows = ledger.ask(ask).await?;
     let mut taken = Vec::with_capacity(rows.len());
     for row in &rows {
-        if let Some(saga) = open_saga(row)? {
-            taken.push(saga);
+        match open_saga(row) {
+            Ok(saga) => taken.extend(saga),
+            Err(error) => unread(row, &error),
         }
     }
     Ok(taken)
+}
+
+/// One row that this version cannot read, as while two versions work side by side, must not hold up those beside it.
+fn unread(row: &PgRow, error: &LedgerError) {
+    let turn = turn_of(row).ok().map(|turn| turn.to_string());
+    tracing::error!(turn, %error, "a reply in the ledger cannot be read by this version; the others go on");
 }
 
 fn open_saga(row: &PgRow) -> Result<Option<OpenSaga>, LedgerError> {
@@ -147,7 +154,8 @@ pub(super) async fn take_commands(
     limit: u32,
 ) -> Result<Vec<PendingCommand>, LedgerError> {
     let rows = ledger.ask(|| sqlx::query(TAKE_COMMANDS).bind(millis(hold)).bind(i64::from(limit))).await?;
-    let mut commands: Vec<PendingCommand> = rows.iter().map(command_of).collect::<Result<_, _>>()?;
+    let read = |row: &PgRow| command_of(row).map_err(|error| unread(row, &error)).ok();
+    let mut commands: Vec<PendingCommand> = rows.iter().filter_map(read).collect();
     commands.sort_by_key(|pending| pending.entry);
     Ok(commands)
 }

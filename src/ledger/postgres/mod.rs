@@ -7,6 +7,7 @@ mod desks;
 mod examine;
 mod group;
 mod leases;
+mod loan;
 mod migrate;
 mod open;
 mod outcomes;
@@ -91,13 +92,27 @@ impl PostgresLedger {
     where
         Q: Fn() -> Query<'q, Postgres, PgArguments>,
     {
-        let once = || self.in_time(async { Ok(query().fetch_all(&self.pool).await?) });
+        let once = || {
+            self.in_time(async {
+                let mut loan = self.lend().await?;
+                let rows = query().fetch_all(&mut *loan).await?;
+                loan.whole();
+                Ok(rows)
+            })
+        };
         Ok(retry(SOON, once).await?)
     }
 
     /// The same for a statement that is put together.
     async fn ask_built(&self, query: impl Fn() -> QueryBuilder<Postgres>) -> Result<Vec<PgRow>, LedgerError> {
-        let once = || self.in_time(async { Ok(query().build().fetch_all(&self.pool).await?) });
+        let once = || {
+            self.in_time(async {
+                let mut loan = self.lend().await?;
+                let rows = query().build().fetch_all(&mut *loan).await?;
+                loan.whole();
+                Ok(rows)
+            })
+        };
         Ok(retry(SOON, once).await?)
     }
 }

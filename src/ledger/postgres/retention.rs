@@ -1,6 +1,6 @@
 //! What is over age goes, in bites; and so does what a person asks to be forgotten.
 
-use sqlx::{PgConnection, Row};
+use sqlx::{Connection, PgConnection, Row};
 use uuid::Uuid;
 
 use super::PostgresLedger;
@@ -35,7 +35,8 @@ pub(super) async fn prune(ledger: &PostgresLedger, retention: Retention) -> Resu
 }
 
 async fn prune_once(ledger: &PostgresLedger, retention: Retention) -> Result<Pruned, Fault> {
-    let mut tx = ledger.pool.begin().await?;
+    let mut loan = ledger.lend().await?;
+    let mut tx = loan.begin().await?;
     let gone = bite(&mut tx, OVER_AGE, millis(retention.rows)).await?;
     for statement in [
         "delete from turns where turn = any($1)",
@@ -64,6 +65,7 @@ async fn prune_once(ledger: &PostgresLedger, retention: Retention) -> Result<Pru
     sqlx::query("update turns set body = null where turn = any($1)").bind(&bare).execute(&mut *tx).await?;
     remove_texts(&mut tx, &bare).await?;
     tx.commit().await?;
+    loan.whole();
     Ok(Pruned { rows: gone.len() as u64, texts: bare.len() as u64 })
 }
 
@@ -94,7 +96,8 @@ pub(super) async fn forget(ledger: &PostgresLedger, peer: &str) -> Result<Vec<Co
 }
 
 async fn forget_once(ledger: &PostgresLedger, peer: &str) -> Result<Vec<ConversationId>, Fault> {
-    let mut tx = ledger.pool.begin().await?;
+    let mut loan = ledger.lend().await?;
+    let mut tx = loan.begin().await?;
     let asked = sqlx::query("select turn from turns where peer = $1").bind(peer).fetch_all(&mut *tx).await?;
     let turns = asked.iter().map(turn_of).collect::<Result<Vec<TurnId>, _>>()?;
     let held = hold(&mut tx, &turns).await?;
@@ -140,6 +143,7 @@ async fn forget_once(ledger: &PostgresLedger, peer: &str) -> Result<Vec<Conversa
         .await?;
     remove_texts(&mut tx, &order).await?;
     tx.commit().await?;
+    loan.whole();
     conversations.sort();
     conversations.dedup();
     Ok(conversations)

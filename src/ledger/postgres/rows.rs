@@ -56,7 +56,7 @@ impl From<sqlx::Error> for Fault {
 fn of_state(code: &str, constraint: Option<&str>, message: &str) -> Fault {
     match (code.get(..2).unwrap_or_default(), code) {
         // Somebody else has just written the first row of this turn, of this day, or of this account.
-        (_, "23505") if matches!(constraint, Some("sagas_pkey" | "quota_days_pkey" | "owners_pkey")) => {
+        (_, "23505") if matches!(constraint, Some("sagas_pkey" | "quota_days_pkey" | "quota_pkey" | "owners_pkey")) => {
             Fault::Again("another worker wrote the same key".to_owned())
         }
         ("22" | "23" | "54", _) => {
@@ -64,8 +64,8 @@ fn of_state(code: &str, constraint: Option<&str>, message: &str) -> Fault {
             Fault::Bad(Rejected(format!("the database refuses it (SQLSTATE {code}{what})")))
         }
         // Deadlock, serialization; a connection ended by the server or on the way; a transaction ended because this process
-        // stood still in it (a suspended machine).
-        ("40" | "08", _) | (_, "57P01" | "57P02" | "25P03" | "25P04") => Fault::Again(message.to_owned()),
+        // stood still in it (a suspended machine), or that had failed before.
+        ("40" | "08", _) | (_, "57P01" | "57P02" | "25P02" | "25P03" | "25P04") => Fault::Again(message.to_owned()),
         // The server starts, is full, slow (57014 is the statement's time limit), locked, or only a standby.
         ("53" | "55" | "57" | "58", _) | (_, "25006") => {
             Fault::Ledger(LedgerError::Unavailable(format!("{message} (SQLSTATE {code})")))

@@ -6,7 +6,7 @@ use sqlx::Executor;
 
 use super::testing::Database;
 use super::{PostgresLedger, group, record};
-use crate::contract::{MessagesDetected, Mode};
+use crate::contract::{Effect, MessagesDetected, Mode};
 use crate::ledger::Settings;
 use crate::saga::samples::{outcome, turn};
 use crate::saga::state::{Phase, State};
@@ -130,6 +130,24 @@ async fn a_lock_that_is_held_too_long_is_an_outage_and_not_a_wait() {
         blocker.rollback().await.unwrap();
         assert_eq!(ledger.renew(&[(of.turn, lease)], HOUR).await.unwrap(), [true]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_on_which_beginning_failed_is_not_used_again() {
+    let Some(database) = Database::new("a_connection_on_which_beginning_failed").await else { return };
+    let of = turn("alice", 1, 1);
+    let lease = recorded(&database.open(10).await, &of).await;
+    // One connection: whoever comes next would get the broken one.
+    let settings = Settings { pool_max: 1, lock_timeout_ms: 50, ..database.settings.clone() };
+    let ledger = PostgresLedger::open(&settings, None).await.unwrap();
+    let mut recording = database.pool.begin().await.unwrap();
+    recording.execute("select pg_advisory_xact_lock_shared(706133, 1)").await.unwrap();
+    // An outcome without its turn waits for those who record.
+    let refused = ledger.apply_outcomes(&[outcome(&turn("bob", 1, 1), Effect::Failed)]).await;
+    assert!(matches!(refused, Err(LedgerError::Unavailable(_))), "{refused:?}");
+    recording.rollback().await.unwrap();
+    assert_eq!(ledger.renew(&[(of.turn, lease)], HOUR).await.unwrap(), [true]);
+    assert!(ledger.transition(&[draft(&of, lease)]).await.unwrap()[0].is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::slice;
 
 use async_trait::async_trait;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::PostgresLedger;
@@ -157,7 +157,8 @@ pub(super) async fn decide(ledger: &PostgresLedger, decision: &Decision) -> Resu
 }
 
 async fn decide_once(ledger: &PostgresLedger, decision: &Decision) -> Result<Decided, Fault> {
-    let mut tx = ledger.pool.begin().await?;
+    let mut loan = ledger.lend().await?;
+    let mut tx = loan.begin().await?;
     let held = hold(&mut tx, slice::from_ref(&decision.turn)).await?;
     let Some(saga) = held.saga(decision.turn).cloned() else { return Ok(Decided::Unknown) };
     if saga.state != State::Open(Phase::AwaitingApproval) {
@@ -195,6 +196,7 @@ async fn decide_once(ledger: &PostgresLedger, decision: &Decision) -> Result<Dec
     written.map_err(Fault::Bad)?;
     let entries = write(&mut tx, book.close()).await?;
     tx.commit().await?;
+    loan.whole();
     Ok(match entries.get(&event) {
         Some(entry) => {
             Decided::Issued(PendingCommand { entry: *entry, command, traceparent: get(&row, "traceparent")? })
