@@ -54,7 +54,7 @@ impl Broker {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, made).await.expect("the topic could not be made");
+        tokio::time::timeout(PATIENCE, made).await.unwrap();
         self.publish(numbers).await;
     }
 
@@ -90,7 +90,7 @@ impl Reading {
         while !missing.is_empty() {
             let next = tokio::time::timeout(PATIENCE, self.inbox.recv()).await;
             let Ok(next) = next else { panic!("the {} waits for {missing:?}", self.who) };
-            missing.remove(&next.expect("it goes on reading"));
+            missing.remove(&next.unwrap());
         }
     }
 }
