@@ -403,10 +403,11 @@ async fn a_turn_whose_window_never_comes_back_ends_with_a_reason() {
     let ended = desk.publish().await.pop().unwrap();
     assert_eq!((ended.mode, desk.effect(&ended).await), (Mode::Off, Some(Effect::Expired)));
     assert!(desk.publish().await.is_empty(), "once");
-    // What comes when the window is back is a turn of its own.
+    // If the window does come back, and somebody writes, what nobody has answered is part of it.
     desk.hear("hello again").await;
     let next = desk.publish().await.pop().unwrap();
-    assert_eq!(next.messages.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), ["hello again"]);
+    let texts: Vec<_> = next.messages.iter().map(|message| message.text.as_str()).collect();
+    assert_eq!((next.number, texts), (2, vec!["are you there?", "hello again"]));
 }
 
 #[tokio::test]
