@@ -95,6 +95,13 @@ impl Reading {
     }
 }
 
+/// Each of them gets all of `numbers`.
+async fn expect(all: &mut [Reading], numbers: std::ops::Range<usize>) {
+    for reading in all {
+        reading.expect(numbers.clone()).await;
+    }
+}
+
 fn forward(out: UnboundedSender<usize>) -> impl FnMut(Batch) -> std::future::Ready<Result<(), NotDone>> {
     move |batch| {
         for received in batch.iter() {
@@ -122,43 +129,31 @@ async fn readers_and_members_of_a_group_outlive_new_topics_and_a_lost_disk_of_br
     let consumer = broker.connection.consumer("g", &[topic::COMMANDS]).unwrap();
     tasks.spawn(consumer.run(stop.clone(), forward(out)));
     let mut all = [reader, Reading { who: "member", inbox }];
-    for reading in &mut all {
-        reading.expect(0..8).await;
-    }
+    expect(&mut all, 0..8).await;
 
     // A restart elects leaders again: the partitions' epoch rises, and the clients hear of it.
     broker.services.restart("kafka").await.unwrap();
     broker.publish(8..10).await;
-    for reading in &mut all {
-        reading.expect(8..10).await;
-    }
+    expect(&mut all, 8..10).await;
     // Long enough for surveys to see how far all is read.
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     broker.delete().await;
     broker.begin(100..103).await;
-    for reading in &mut all {
-        reading.expect(100..103).await;
-    }
+    expect(&mut all, 100..103).await;
 
     broker.services.restart("kafka").await.unwrap();
     broker.publish(103..105).await;
-    for reading in &mut all {
-        reading.expect(103..105).await;
-    }
+    expect(&mut all, 103..105).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     broker.services.wipe("kafka").await.unwrap();
     broker.services.start("kafka").await.unwrap();
     // More than were read before: the old positions are valid ones.
     broker.begin(200..240).await;
-    for reading in &mut all {
-        reading.expect(200..240).await;
-    }
+    expect(&mut all, 200..240).await;
     broker.publish(240..241).await;
-    for reading in &mut all {
-        reading.expect(240..241).await;
-    }
+    expect(&mut all, 240..241).await;
     stop.cancel();
     for ended in tasks.join_all().await {
         ended.unwrap();

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::authority::JournalAuthority;
 use super::machine::{Action, Context, Fence, Finish, Machine, Seen};
 use super::ports::{Attempted, Authority, Desk, Ending, Observer, Stage};
 use super::settings::Settings;
@@ -16,7 +15,7 @@ use crate::clock::Clock;
 use crate::contract::{ConversationId, Effect, Evidence, Revision, Timings, TurnId};
 use crate::error::{Class, Classified, Problem};
 use crate::failpoint;
-use crate::journal::{FenceVerdict, IntentState, Journal, JournalError, OwnLine, SendOrder, Unfinished};
+use crate::journal::{FenceVerdict, IntentState, JournalError, OwnLine, SendOrder, Unfinished};
 
 /// How long failed attempts are remembered; longer than any order lives.
 const REMEMBER: Duration = Duration::from_secs(3600);
@@ -55,23 +54,6 @@ impl Attempt {
     fn over(&self, effect: Option<Effect>, timings: Timings) -> Attempted {
         Attempted { began_at: self.began_at, effect, timings }
     }
-}
-
-/// Runs the executor on this thread until `stop`; must not be called from a thread of `handle`'s runtime.
-///
-/// # Errors
-/// The journal or the display can be used no more.
-#[allow(clippy::too_many_arguments, reason = "the parts of one role, named where they are joined")]
-pub fn run_blocking(
-    handle: tokio::runtime::Handle,
-    journal: Journal,
-    desk: impl Desk,
-    settings: Settings,
-    clock: Arc<dyn Clock>,
-    observer: Box<dyn Observer>,
-    stop: CancellationToken,
-) -> Result<(), Problem> {
-    Executor::new(JournalAuthority::new(journal, handle), desk, settings, clock, observer, stop).run()
 }
 
 impl<J: Authority, D: Desk> Executor<J, D> {

@@ -21,6 +21,6 @@ mod vocabulary;
 pub mod watchdog;
 
 pub use authority::JournalAuthority;
-pub use executor::{Executor, run_blocking};
+pub use executor::Executor;
 pub use live::LiveDesk;
 pub use settings::Settings;

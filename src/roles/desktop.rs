@@ -203,7 +203,8 @@ fn start_executor(
     let executed = super::observed::Executed::new(shared.metrics.clone());
     let observer = super::traced::TracedExecutor::new(executed, shared.outbound.traces().clone());
     supervisor.spawn_blocking("the executor", move || {
-        execution::run_blocking(handle, journal, desk, settings, clock, Box::new(observer), stop)
+        let authority = execution::JournalAuthority::new(journal, handle);
+        execution::Executor::new(authority, desk, settings, clock, Box::new(observer), stop).run()
     });
     Ok(())
 }

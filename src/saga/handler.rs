@@ -274,11 +274,8 @@ impl Worker {
     /// another worker need not wait for them.
     pub async fn drain(&self, grace: Duration) {
         self.inner.tasks.close();
-        let finished = tokio::select! {
-            waited = tokio::time::timeout(grace, self.inner.tasks.wait()) => waited.is_ok(),
-            never = self.keep_leases() => match never {},
-        };
-        if finished {
+        let finished = tokio::time::timeout(grace, self.inner.tasks.wait());
+        if self.with_leases(finished).await.is_ok() {
             return;
         }
         let left = self.inner.leases();

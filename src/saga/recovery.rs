@@ -26,16 +26,9 @@ pub struct Recovered {
 }
 
 impl Worker {
-    /// Looks around until `stop`; a ledger that is away is logged and asked again at the next look. Leases are kept
-    /// beside it: a look can take long while Kafka is away.
+    /// Looks around until `stop`; a ledger that is away is logged and asked again at the next look. A look begins with the
+    /// renewal of leases, and they are kept while it lasts: that can be long while Kafka is away.
     pub async fn recover(&self, retention: Retention, stop: CancellationToken) {
-        tokio::select! {
-            () = self.look_around(retention, stop) => {}
-            never = self.keep_leases() => match never {},
-        }
-    }
-
-    async fn look_around(&self, retention: Retention, stop: CancellationToken) {
         let settings = &self.inner.settings;
         let mut looks = tokio::time::interval(Duration::from_millis(settings.recovery_poll_ms));
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -45,13 +38,13 @@ impl Worker {
                 () = stop.cancelled() => return,
                 _ = looks.tick() => {}
             }
-            if let Err(error) = self.recover_once().await {
+            if let Err(error) = self.with_leases(self.recover_once()).await {
                 tracing::warn!(%error, "recovery waits for the ledger");
                 continue;
             }
             if Instant::now() >= prune_at {
                 prune_at = Instant::now() + Duration::from_millis(settings.prune_every_ms);
-                if let Err(error) = self.prune(retention).await {
+                if let Err(error) = self.with_leases(self.prune(retention)).await {
                     tracing::warn!(%error, "old rows were not removed");
                 }
             }
@@ -83,12 +76,18 @@ impl Worker {
         Ok(done)
     }
 
-    /// Keeps what is under way from being taken over, and does nothing else.
-    pub(super) async fn keep_leases(&self) -> Infallible {
-        let mut looks = tokio::time::interval(Duration::from_millis(self.inner.settings.recovery_poll_ms));
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    /// Does `work`, and keeps what is under way from being taken over while it lasts.
+    pub(super) async fn with_leases<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = self.keep_leases() => match never {},
+        }
+    }
+
+    async fn keep_leases(&self) -> Infallible {
         loop {
-            looks.tick().await;
+            tokio::time::sleep(Duration::from_millis(self.inner.settings.recovery_poll_ms)).await;
             if let Err(error) = self.renew_leases().await {
                 tracing::warn!(%error, "recovery waits for the ledger");
             }

@@ -9,7 +9,6 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::StreamError;
@@ -31,17 +30,11 @@ pub(super) struct Watch {
     assignment: Mutex<Assignment>,
     ended: Mutex<HashSet<i32>>,
     paused: AtomicBool,
-    /// Since when polling has given nothing, or when it last did.
-    idle: Mutex<Idle>,
+    /// Polling waits now; and it has waited since this was asked last.
+    waiting: AtomicBool,
+    waited: AtomicBool,
     rebalances: Arc<AtomicU64>,
     joined: watch::Sender<bool>,
-}
-
-/// Whether the client gives nothing although all is taken from it.
-#[derive(Default)]
-struct Idle {
-    now: bool,
-    last: Option<Instant>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -55,7 +48,8 @@ impl Watch {
             assignment: Mutex::default(),
             ended: Mutex::default(),
             paused: AtomicBool::new(false),
-            idle: Mutex::default(),
+            waiting: AtomicBool::new(false),
+            waited: AtomicBool::new(false),
             rebalances: Arc::default(),
             joined: watch::Sender::new(false),
         }
@@ -88,13 +82,13 @@ impl Watch {
 
     /// Polling waits, or has got something.
     pub(super) fn waits(&self, waits: bool) {
-        *lock(&self.idle) = Idle { now: waits, last: Some(Instant::now()) };
+        self.waiting.store(waits, Ordering::Relaxed);
+        self.waited.fetch_or(waits, Ordering::Relaxed);
     }
 
-    /// The last moment at which the client gave nothing although all was taken from it.
-    pub(super) fn idle(&self) -> Option<Instant> {
-        let idle = lock(&self.idle);
-        if idle.now { Some(Instant::now()) } else { idle.last }
+    /// Whether the client has given nothing, although all was taken from it, at some moment since this was asked last.
+    pub(super) fn take_idle(&self) -> bool {
+        self.waited.swap(self.waiting.load(Ordering::Relaxed), Ordering::Relaxed)
     }
 
     /// How often the group has given this member its partitions.

@@ -30,9 +30,11 @@ use super::connection::Connection;
 use super::positions::{Done, Place, Standing};
 use crate::clock::to_millis;
 
-/// Records have been standing there for so long, the client gives nothing at all, and yet none of them comes: it will
+/// Records stand there, again and again the client gives nothing at all, and yet none of them comes for so long: it will
 /// not find out by itself. Far more than a broker needs that is slow.
 const STANDS_STILL: Duration = Duration::from_secs(30);
+/// And at so many surveys at least: a process that was frozen has missed them, and has not looked in vain.
+const LOOKS_IN_VAIN: u32 = 3;
 
 /// How far a consumer is behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,26 +88,24 @@ fn is_another(before: Done, log: Log) -> bool {
 struct Memory {
     done: HashMap<Place, (u64, Done)>,
     behind_since: HashMap<Place, Instant>,
-    /// Where the client stands in partitions that hold more, and since when.
-    standing: HashMap<Place, (u64, i64, Instant)>,
+    /// Where the client stands in partitions that hold more, and at how many surveys it had been idle since the last one.
+    in_vain: HashMap<Place, (u64, i64, u32)>,
     cluster: Option<String>,
     unreachable: bool,
 }
 
 impl Memory {
-    /// Whether the client has stood at `position` for [`STANDS_STILL`] although the log goes on behind it, and had
-    /// nothing else to give: at `idle` it gave nothing.
-    fn stands_still(&mut self, standing: &Standing, position: i64, log: Log, idle: Option<Instant>) -> bool {
+    /// At how many surveys the client has stood at `position` although the log goes on behind it. Counted are those before
+    /// which it was `idle`: it had nothing else to give.
+    fn looked_in_vain(&mut self, standing: &Standing, position: i64, log: Log, idle: bool) -> u32 {
         if position >= log.end || standing.handed_ms.is_some() {
-            self.standing.remove(&standing.place);
-            return false;
+            self.in_vain.remove(&standing.place);
+            return 0;
         }
-        let now = (standing.epoch, position, Instant::now());
-        let kept = self.standing.entry(standing.place.clone()).or_insert(now);
-        if (kept.0, kept.1) != (now.0, now.1) {
-            *kept = now;
-        }
-        idle.is_some_and(|idle| idle >= kept.2 + STANDS_STILL)
+        let seen = |kept: &&(u64, i64, u32)| (kept.0, kept.1) == (standing.epoch, position);
+        let looks = self.in_vain.get(&standing.place).filter(seen).map_or(0, |kept| kept.2 + u32::from(idle));
+        self.in_vain.insert(standing.place.clone(), (standing.epoch, position, looks));
+        looks
     }
 }
 
@@ -156,6 +156,9 @@ impl Surveyor {
     }
 
     fn survey(&self, memory: &mut Memory) {
+        if self.renewed.is_cancelled() {
+            return;
+        }
         let standings = self.consumer.context().assignment().snapshot();
         let asked: Vec<_> = standings.iter().map(|standing| self.question(standing, memory)).collect();
         let logs = match self.look(&asked) {
@@ -169,33 +172,11 @@ impl Surveyor {
         };
         // Taken anew: the look has found out where reading starts in partitions that are new.
         let fresh = self.consumer.context().assignment().snapshot();
-        let mut lag = Lag { partitions: Vec::new(), rebalances: self.consumer.context().rebalances() };
-        if !self.embedded && self.is_another_cluster(memory, &fresh) {
-            return self.leave_all(&fresh);
+        if !self.embedded && self.needs_another_client(memory, &fresh, &logs) {
+            return self.withdraw();
         }
-        let (mut anew, mut still) = (Vec::new(), Vec::new());
-        let positions = self.consumer.position().unwrap_or_default();
-        let idle = self.consumer.context().idle();
-        for standing in &fresh {
-            let Some(log) = logs.get(&standing.place).copied() else { continue };
-            let position = self.at(&positions, &standing.place).or_else(|| standing.done.map(|done| done.next));
-            if !self.embedded && memory.stands_still(standing, position.unwrap_or(log.begin), log, idle) {
-                still.push(&standing.place);
-            }
-            match before(memory, standing) {
-                Some(before) if !self.embedded && is_another(before, log) => anew.push((standing.place.clone(), log)),
-                _ => lag.partitions.push(measure(memory, standing, log)),
-            }
-        }
-        let kept = |standing: Standing| Some((standing.place, (standing.epoch, standing.done?)));
-        let mut done: HashMap<_, _> = standings.into_iter().filter_map(kept).collect();
-        if !self.begin_again(&anew) {
-            // What was known before shows it at the next survey, too.
-            let found = anew.into_iter().filter_map(|(place, _)| memory.done.remove_entry(&place));
-            done.extend(found.collect::<Vec<_>>());
-        }
-        memory.done = done;
-        self.wake(&still);
+        let measured = |standing: &Standing| Some(measure(memory, standing, *logs.get(&standing.place)?));
+        let partitions = fresh.iter().filter_map(measured).collect();
         if memory.unreachable && self.is_at(&logs) {
             memory.unreachable = false;
             if let Some(caught_up) = &self.caught_up {
@@ -203,8 +184,29 @@ impl Surveyor {
             }
         }
         if let Some(told) = &self.lag {
-            told.send_replace(lag);
+            told.send_replace(Lag { partitions, rebalances: self.consumer.context().rebalances() });
         }
+        let done = |standing: Standing| Some((standing.place, (standing.epoch, standing.done?)));
+        memory.done = standings.into_iter().filter_map(done).collect();
+    }
+
+    /// Whether this client is of no use any more, in which case it has been told so. What is remembered stays: where the
+    /// group could not be told, the next survey finds the same.
+    fn needs_another_client(&self, memory: &mut Memory, fresh: &[Standing], logs: &HashMap<Place, Log>) -> bool {
+        if self.is_another_cluster(memory, fresh) {
+            self.leave_all(fresh);
+            return true;
+        }
+        let anew = |standing: &Standing| {
+            let log = *logs.get(&standing.place)?;
+            is_another(before(memory, standing)?, log).then(|| (standing.place.clone(), log))
+        };
+        let anew: Vec<_> = fresh.iter().filter_map(anew).collect();
+        if !anew.is_empty() {
+            self.begin_again(&anew);
+            return true;
+        }
+        self.stands_still(memory, fresh, logs)
     }
 
     /// Whether the cluster is another one than at the survey before.
@@ -212,28 +214,39 @@ impl Surveyor {
         let Some(any) = standings.first() else { return false };
         let topic = self.consumer.context().names().physical(&any.place.0);
         // The client itself looks only every few minutes.
-        let asked = self.consumer.fetch_metadata(Some(&topic), LOOKUP).is_ok();
-        let Some(id) = self.consumer.client().fetch_cluster_id(LOOKUP).filter(|_| asked) else { return false };
+        if self.consumer.fetch_metadata(Some(&topic), LOOKUP).is_err() {
+            return false;
+        }
+        let Some(id) = self.consumer.client().fetch_cluster_id(LOOKUP) else { return false };
         memory.cluster.replace(id.clone()).is_some_and(|before| before != id)
     }
 
     /// The cluster is another one: nothing that is known of partitions is true of it.
     fn leave_all(&self, standings: &[Standing]) {
         tracing::warn!("the cluster is another one; its topics are read anew");
-        self.withdraw();
         self.consumer.context().assignment().assign(standings.iter().map(|standing| standing.place.clone()));
         self.renewed.cancel();
     }
 
-    /// Asks for a new client where this one stands still.
-    fn wake(&self, still: &[&Place]) {
-        for (topic, partition) in still {
-            tracing::warn!(topic, partition, "records stand there and none comes; a new client is to read them");
+    /// Whether records stand somewhere and the client, which has time, gives none of them.
+    fn stands_still(&self, memory: &mut Memory, fresh: &[Standing], logs: &HashMap<Place, Log>) -> bool {
+        let idle = self.consumer.context().take_idle();
+        let Ok(positions) = self.consumer.position() else { return false };
+        let mut still = false;
+        for standing in fresh {
+            let Some(log) = logs.get(&standing.place).copied() else { continue };
+            let position = self.at(&positions, &standing.place).or_else(|| standing.done.map(|done| done.next));
+            let looks = memory.looked_in_vain(standing, position.unwrap_or(log.begin), log, idle);
+            if looks >= LOOKS_IN_VAIN && self.every * looks >= STANDS_STILL {
+                let (topic, partition) = &standing.place;
+                tracing::warn!(topic, partition, "records stand there and none comes; a new client is to read them");
+                still = true;
+            }
         }
-        if !still.is_empty() {
-            self.withdraw();
+        if still {
             self.renewed.cancel();
         }
+        still
     }
 
     fn question(&self, standing: &Standing, memory: &Memory) -> (Place, i64) {
@@ -301,18 +314,14 @@ impl Surveyor {
     }
 
     /// Asks for a new client, which reads `anew` from the beginning; what is in hand of the old logs is not committed into
-    /// the new ones. False if the group could not be told where they begin: its old offsets could be valid in them.
-    fn begin_again(&self, anew: &[(Place, Log)]) -> bool {
-        if anew.is_empty() {
-            return true;
-        }
-        self.withdraw();
+    /// the new ones. Not before the group was told where they begin: its old offsets could be valid in them.
+    fn begin_again(&self, anew: &[(Place, Log)]) {
         let watch = self.consumer.context();
         if self.grouped {
             let begins = anew.iter().map(|(place, log)| (place, log.begin));
             if let Err(error) = commit(&*self.consumer, watch.names(), begins, CommitMode::Sync) {
                 tracing::warn!(%error, "the group could not be told where topics that were made anew begin; tried again");
-                return false;
+                return;
             }
         }
         watch.assignment().assign(anew.iter().map(|(place, _)| place.clone()));
@@ -320,7 +329,6 @@ impl Surveyor {
             tracing::warn!(topic, partition, "the topic was made anew; it is read from its beginning");
         }
         self.renewed.cancel();
-        true
     }
 
     /// Where the client stands in a partition, behind the last record that it gave.
@@ -397,24 +405,23 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_gives_nothing_of_what_stands_there_stands_still() {
+    #[test]
+    fn only_looks_of_an_idle_client_at_the_same_place_are_in_vain() {
         let standing = Standing { place: ("t".to_owned(), 0), epoch: 1, done: None, handed_ms: None };
         let log = Log { begin: 0, end: 5, newer: None };
         let mut memory = Memory::default();
-        let mut at = |standing: &Standing, position, idle| memory.stands_still(standing, position, log, idle);
-        let now = || Some(Instant::now());
-        assert!(!at(&standing, 3, now()), "it has time");
-        tokio::time::advance(STANDS_STILL).await;
-        assert!(!at(&standing, 3, None), "it was never idle");
-        assert!(!at(&standing, 3, Some(Instant::now() - STANDS_STILL)), "it was busy with others");
-        assert!(at(&standing, 3, now()));
-        assert!(!at(&Standing { epoch: 2, ..standing.clone() }, 3, now()), "another assignment");
-        assert!(!at(&standing, 4, now()), "it reads on");
-        tokio::time::advance(STANDS_STILL).await;
-        assert!(!at(&Standing { handed_ms: Some(1), ..standing.clone() }, 4, now()), "a record is in hand");
-        assert!(!at(&standing, 5, now()), "all is read");
-        assert!(!at(&standing, 4, now()), "time counts anew");
+        let mut at = |standing: &Standing, position, idle| memory.looked_in_vain(standing, position, log, idle);
+        assert_eq!(at(&standing, 3, true), 0, "it has time");
+        assert_eq!(at(&standing, 3, true), 1);
+        assert_eq!(at(&standing, 3, false), 1, "it was busy with others");
+        assert_eq!(at(&standing, 3, true), 2);
+        assert_eq!(at(&Standing { epoch: 2, ..standing.clone() }, 3, true), 0, "another assignment");
+        assert_eq!(at(&standing, 3, true), 0);
+        assert_eq!(at(&standing, 4, true), 0, "it reads on");
+        assert_eq!(at(&standing, 4, true), 1);
+        assert_eq!(at(&Standing { handed_ms: Some(1), ..standing.clone() }, 4, true), 0, "a record is in hand");
+        assert_eq!(at(&standing, 4, true), 0);
+        assert_eq!(at(&standing, 5, true), 0, "all is read");
     }
 
     #[test]

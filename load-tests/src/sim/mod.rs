@@ -272,7 +272,8 @@ async fn start_desk(
     let (kept, clock, stop) = (journal.clone(), clock.clone(), supervisor.stop_token());
     let (settings, handle) = (common.execution.clone(), tokio::runtime::Handle::current());
     supervisor.spawn_blocking("the executor", move || {
-        execution::run_blocking(handle, kept, hands, settings, clock, Box::new(Silent), stop)
+        let authority = execution::JournalAuthority::new(kept, handle);
+        execution::Executor::new(authority, hands, settings, clock, Box::new(Silent), stop).run()
     });
     Ok((application, journal))
 }
