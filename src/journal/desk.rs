@@ -125,7 +125,7 @@ impl Journal {
 
     /// Closes a turn that no reply will come for. Where a command of it is here, the executor's outcome decides.
     async fn take_ended(&self, ended: &TurnEnded, now: Timestamp) -> Result<Accepted, JournalError> {
-        if ended.journal != self.id() || ended.effect.may_have_sent() {
+        if ended.journal != self.id() {
             return Ok(Accepted::Noted);
         }
         let mut tx = self.begin().await?;
@@ -138,7 +138,7 @@ impl Journal {
         let Some(mut row) = ConversationRow::load(&mut tx, held.conversation).await? else {
             return Ok(Accepted::Noted);
         };
-        let ending = Ending::new(ended.effect, ended.reason.clone());
+        let ending = as_ended(ended);
         self.end_turn(&mut tx, &mut row, held.number, &ending, now).await?;
         row.save(&mut tx).await?;
         let is_news = held.recorded_revision < ended.revision;
@@ -150,11 +150,11 @@ impl Journal {
             sqlx::query(statement).bind(ended.turn.0).bind(ended.revision.0).execute(&mut *tx).await?;
         }
         tx.commit().await?;
-        let (turn, conversation, reason) = (ended.turn, ended.conversation, &ended.reason);
-        if ended.effect == Effect::NeedsAttention {
+        let (turn, conversation, reason) = (ended.turn, ended.conversation, &ending.reason);
+        if ending.effect == Effect::NeedsAttention {
             tracing::warn!(%turn, %conversation, reason, "a person has to answer this");
         } else {
-            tracing::info!(%turn, %conversation, effect = %ended.effect, reason, "no reply will come");
+            tracing::info!(%turn, %conversation, effect = %ending.effect, reason, "no reply will come");
         }
         self.bump();
         Ok(if is_news { Accepted::TurnAcknowledged } else { Accepted::Noted })
@@ -228,4 +228,14 @@ impl Journal {
         accounts.dedup();
         Ok(accounts)
     }
+}
+
+/// How a turn ends here that the ledger has ended. Where the ledger has seen a reply to it and this journal has not sent
+/// one, the journal counts again what it has counted before: it was put back from a backup, or copied.
+fn as_ended(ended: &TurnEnded) -> Ending {
+    if !ended.effect.may_have_sent() {
+        return Ending::new(ended.effect, ended.reason.clone());
+    }
+    let why = "a reply under the number of this turn is known, and not to this journal, which was put back or copied";
+    Ending::new(Effect::NeedsAttention, format!("{why}: {}", ended.reason))
 }

@@ -219,8 +219,6 @@ async fn a_turn_that_no_reply_will_come_for_is_closed_and_a_person_is_told() {
     let mut desk = Desk::new(settings()).await;
     desk.hear("one").await;
     let turn = desk.publish().await.pop().unwrap();
-    desk.end_notice(&turn, Effect::Confirmed).await;
-    assert_eq!(desk.effect(&turn).await, None, "a worker cannot claim a sending");
     desk.wait(10).end_notice(&turn, Effect::NeedsAttention).await;
     assert_eq!(desk.effect(&turn).await, Some(Effect::NeedsAttention));
     assert_eq!(desk.outcomes().await, vec![], "the ledger knows it already");
@@ -247,6 +245,27 @@ async fn a_closed_turn_is_answered_by_what_comes_after_and_a_command_in_hand_is_
     desk.end_notice(&next, Effect::NeedsAttention).await;
     assert_eq!(desk.effect(&next).await, None, "the executor's outcome decides");
     desk.send(&next, "both").await;
+    assert_eq!(desk.effect(&next).await, Some(Effect::Confirmed));
+}
+
+#[tokio::test]
+async fn a_turn_whose_number_the_ledger_has_seen_answered_is_a_persons() {
+    let mut desk = Desk::new(settings()).await;
+    desk.hear("one").await;
+    let turn = desk.publish().await.pop().unwrap();
+    desk.end_notice(&turn, Effect::Confirmed).await;
+    assert_eq!(desk.effect(&turn).await, Some(Effect::NeedsAttention), "a worker cannot claim a sending");
+    let [left] = &desk.journal.attention().await.unwrap()[..] else { panic!() };
+    assert!(left.reason.contains("put back or copied"), "{}", left.reason);
+    assert_eq!(desk.outcomes().await, vec![], "the ledger knows better");
+    // What this journal has sent it knows itself.
+    desk.hear("two").await;
+    let next = desk.publish().await.pop().unwrap();
+    desk.accept(desk.reply(&next, "both")).await;
+    desk.end_notice(&next, Effect::Confirmed).await;
+    assert_eq!(desk.effect(&next).await, None, "its command is in hand");
+    desk.send(&next, "both").await;
+    desk.end_notice(&next, Effect::Unverifiable).await;
     assert_eq!(desk.effect(&next).await, Some(Effect::Confirmed));
 }
 

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::Notify;
+use tokio::sync::{Barrier, Notify};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{ManualClock, from_millis};
 use crate::contract::*;
@@ -28,6 +29,8 @@ struct Fake {
     limits_gone: AtomicBool,
     ceiling_draft: AtomicBool,
     release: Notify,
+    /// Publications wait until so many are under way.
+    gather: Mutex<Option<Arc<Barrier>>>,
 }
 
 #[async_trait]
@@ -35,6 +38,10 @@ impl Commands for Fake {
     async fn publish(&self, command: &Command, _traceparent: Option<&str>) -> Result<(), CommandsError> {
         if self.offline.load(Ordering::SeqCst) {
             return Err(CommandsError("no broker".to_owned()));
+        }
+        let gather = self.gather.lock().unwrap().clone();
+        if let Some(gather) = gather {
+            gather.wait().await;
         }
         self.published.lock().unwrap().push(command.clone());
         Ok(())
@@ -273,9 +280,36 @@ async fn a_desk_that_did_not_hear_of_an_end_asks_and_is_told() {
     third.on_messages(vec![sent.clone()]).await.unwrap();
     scene.until(&sent, ISSUED).await;
     third.on_outcomes(vec![outcome(&sent, Effect::Confirmed)]).await.unwrap();
-    third.on_messages(vec![sent]).await.unwrap();
     third.drain(Duration::from_secs(5)).await;
-    assert_eq!(scene.fake.told.lock().unwrap().len(), 1, "of what was sent the desk knows more");
+    // A journal that was put back counts turns again: of what was sent before it hears that, whatever it asks after.
+    let fourth = scene.worker("fourth");
+    fourth.on_messages(vec![sent.clone(), turn("bob", 1, 3)]).await.unwrap();
+    fourth.drain(Duration::from_secs(5)).await;
+    let told = scene.fake.told.lock().unwrap().split_off(1);
+    let heard: Vec<_> = told
+        .iter()
+        .map(|notice| match notice {
+            Notice::TurnEnded(ended) => (ended.turn, ended.revision, ended.effect),
+            Notice::Greeted(_) => panic!("{told:?}"),
+        })
+        .collect();
+    let of = |revision| (sent.turn, Revision(revision), Effect::Confirmed);
+    assert_eq!(heard, [of(1), of(3)]);
+}
+
+#[tokio::test]
+async fn a_desk_that_asks_after_an_older_revision_than_the_one_that_ended_is_sent_to_a_person() {
+    let scene = Scene::new(10).await;
+    let (worker, grown) = (scene.worker("w"), turn("alice", 1, 3));
+    worker.on_messages(vec![grown.clone()]).await.unwrap();
+    scene.until(&grown, ISSUED).await;
+    worker.on_outcomes(vec![outcome(&grown, Effect::HumanReplied)]).await.unwrap();
+    worker.on_messages(vec![turn("alice", 1, 1)]).await.unwrap();
+    worker.drain(Duration::from_secs(5)).await;
+    let told = scene.fake.told.lock().unwrap().clone();
+    let [Notice::TurnEnded(ended)] = told.as_slice() else { panic!("one notice, not {told:?}") };
+    assert_eq!((ended.revision, ended.effect), (Revision(1), Effect::NeedsAttention));
+    assert_eq!(ended.reason, "the ledger has ended revision 3 of it, as human_replied");
 }
 
 #[tokio::test]
@@ -342,6 +376,39 @@ async fn what_was_not_published_is_published_by_recovery() {
     assert_eq!(scene.worker("other").recover_once().await.unwrap().published, 1);
     assert_eq!(scene.worker("other").recover_once().await.unwrap().published, 0);
     assert_eq!(scene.sends().len(), 1);
+}
+
+#[tokio::test]
+async fn recovery_publishes_turns_beside_each_other_and_a_stop_breaks_it_off() {
+    let scene = Scene::new(10).await;
+    let (worker, both) = (scene.worker("w"), [turn("alice", 1, 1), turn("bob", 1, 1)]);
+    scene.fake.offline.store(true, Ordering::SeqCst);
+    worker.on_messages(both.to_vec()).await.unwrap();
+    for of in &both {
+        scene.until(of, ISSUED).await;
+    }
+    scene.fake.offline.store(false, Ordering::SeqCst);
+    scene.clock.advance(Duration::from_secs(15));
+
+    // Three would have to gather: this look ends by the stop only.
+    *scene.fake.gather.lock().unwrap() = Some(Arc::new(Barrier::new(3)));
+    let (stop, never) = (CancellationToken::new(), Duration::from_secs(1 << 30));
+    let retention = Retention { rows: never, text: never };
+    let other = scene.worker("other");
+    let stopping = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        stop.cancel();
+    };
+    let stopped = async { tokio::join!(other.recover(retention, stop.clone()), stopping) };
+    tokio::time::timeout(Duration::from_secs(20), stopped).await.expect("a stop is heard in the middle of a look");
+    assert_eq!(scene.sends(), vec![]);
+
+    *scene.fake.gather.lock().unwrap() = Some(Arc::new(Barrier::new(2)));
+    scene.clock.advance(Duration::from_mins(1));
+    let next = scene.worker("next");
+    let look = tokio::time::timeout(Duration::from_secs(20), next.recover_once()).await;
+    assert_eq!(look.expect("one turn does not wait for another").unwrap().published, 2);
+    assert_eq!(scene.sends().len(), 2);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 
 use super::handler::{Inner, Worker};
-use super::{LedgerError, Refused};
+use super::{LedgerError, Refused, Summary};
 use crate::contract::{DesktopHello, DesktopId, Effect, MessagesDetected, Mode, Notice, TurnEnded, TurnId};
 
 impl Worker {
@@ -49,11 +49,9 @@ impl Worker {
         Inner::notify(&self.inner, notices);
     }
 
-    /// Desks ask after turns that have ended: they hear how, unless something may have been sent, of which they know more.
-    /// One list at a time, so that topics which are read anew from their beginning do not keep the ledger busy; who gets
-    /// no answer asks again.
+    /// Desks ask after turns that have ended: they hear how. One list at a time, so that topics which are read anew from
+    /// their beginning do not keep the ledger busy; who gets no answer asks again.
     pub(super) fn tell_closed(&self, mut turns: Vec<MessagesDetected>) {
-        const REASON: &str = "the ledger has ended it; the first word of that was lost";
         turns.retain(|detected| detected.mode != Mode::Off);
         if turns.is_empty() {
             return;
@@ -64,11 +62,9 @@ impl Worker {
             for detected in turns {
                 match inner.ports.ledger.show(detected.turn).await {
                     Ok(detail) => {
-                        let summary = detail.map(|detail| detail.summary);
-                        let same = summary.filter(|summary| summary.revision == detected.revision);
-                        let effect = same.and_then(|summary| summary.state.effect());
-                        if let Some(effect) = effect.filter(|effect| !effect.may_have_sent()) {
-                            inner.tell_ended(&detected, effect, REASON);
+                        if let Some((effect, reason)) = detail.and_then(|detail| of_closed(&detected, &detail.summary))
+                        {
+                            inner.tell_ended(&detected, effect, &reason);
                         }
                     }
                     Err(error) => {
@@ -117,6 +113,20 @@ impl Inner {
             }
         });
     }
+}
+
+/// What a desk hears that asks after a turn which the ledger has ended. That something was sent is news only to a journal
+/// that has gone back in time, and so is a later revision than the one that it asks after: it counts numbers again.
+fn of_closed(asked: &MessagesDetected, known: &Summary) -> Option<(Effect, String)> {
+    let effect = known.state.effect()?;
+    Some(if effect.may_have_sent() {
+        (effect, format!("the ledger has ended revision {} of it as {effect}", known.revision))
+    } else if asked.revision == known.revision {
+        (effect, "the ledger has ended it; the first word of that was lost".to_owned())
+    } else {
+        let known = known.revision;
+        (Effect::NeedsAttention, format!("the ledger has ended revision {known} of it, as {effect}"))
+    })
 }
 
 /// The notice that this turn has ended because `owner` answers for its account.

@@ -1,9 +1,11 @@
 //! What keeps every reply moving: leases renewed, abandoned turns taken over, overdue ones compensated, unpublished
 //! commands published, old rows removed.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +14,7 @@ use super::handler::Worker;
 use super::state::Phase;
 use super::told;
 use super::{Change, Kept, LedgerError, OpenSaga, PendingCommand, Retention};
-use crate::contract::{Command, Effect, ReplyWithdraw};
+use crate::contract::{Command, Effect, ReplyWithdraw, TurnId};
 
 /// What a look around did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,7 +40,10 @@ impl Worker {
                 () = stop.cancelled() => return,
                 _ = looks.tick() => {}
             }
-            if let Err(error) = self.with_leases(self.recover_once()).await {
+            // What a stop breaks off is as if the worker had died there: the ledger has what is needed to go on.
+            let look = stop.run_until_cancelled(self.with_leases(self.recover_once()));
+            let Some(looked) = look.await else { return };
+            if let Err(error) = looked {
                 tracing::warn!(%error, "recovery waits for the ledger");
                 continue;
             }
@@ -65,15 +70,32 @@ impl Worker {
             told::taken_over(&saga);
             self.start(saga, Kept::NotAsked);
         }
+        let mut commands = Vec::new();
         for saga in ledger.take_overdue(&inner.lease(), batch).await? {
             done.overdue += 1;
-            self.compensate(&saga).await?;
+            commands.extend(self.compensate(&saga).await?);
         }
-        for pending in ledger.take_commands(Duration::from_millis(inner.settings.lease_ms), batch).await? {
-            done.published += 1;
-            inner.publish(&pending).await;
-        }
+        let unpublished = ledger.take_commands(Duration::from_millis(inner.settings.lease_ms), batch).await?;
+        done.published = unpublished.len();
+        commands.extend(unpublished);
+        self.publish_all(commands).await;
         Ok(done)
+    }
+
+    /// Those of one turn one after the other, because their order counts; turns do not wait for each other, so that a
+    /// partition without a leader costs a look one time-out and not one for each command.
+    async fn publish_all(&self, commands: Vec<PendingCommand>) {
+        let mut turns: BTreeMap<TurnId, Vec<PendingCommand>> = BTreeMap::new();
+        for pending in commands {
+            turns.entry(pending.command.turn()).or_default().push(pending);
+        }
+        join_all(turns.into_values().map(|mut commands| async move {
+            commands.sort_by_key(|pending| pending.entry);
+            for pending in commands {
+                self.inner.publish(&pending).await;
+            }
+        }))
+        .await;
     }
 
     /// Does `work`, and keeps what is under way from being taken over while it lasts.
@@ -118,8 +140,8 @@ impl Worker {
         }
     }
 
-    /// Goes the next step of undoing a saga whose deadline has passed.
-    async fn compensate(&self, saga: &OpenSaga) -> Result<(), LedgerError> {
+    /// Goes the next step of undoing a saga whose deadline has passed; the command that is to be published for it.
+    async fn compensate(&self, saga: &OpenSaga) -> Result<Option<PendingCommand>, LedgerError> {
         let inner = &self.inner;
         let turn = saga.detected.turn;
         inner.cancel(turn);
@@ -132,30 +154,33 @@ impl Worker {
                 done.map(|_| {
                     told::handed_over(&saga.detected, &reason);
                     inner.tell_ended(&saga.detected, Effect::NeedsAttention, &reason);
+                    None
                 })
             }
-            Phase::AwaitingApproval => {
-                inner.abandon(saga, Effect::Expired, "nobody approved the draft in time".to_owned()).await
-            }
+            Phase::AwaitingApproval => inner
+                .abandon(saga, Effect::Expired, "nobody approved the draft in time".to_owned())
+                .await
+                .map(|()| None),
             Phase::Recorded | Phase::QuotaReserved | Phase::Drafted | Phase::Ended => {
-                inner.abandon(saga, Effect::Expired, "it was not answered in time".to_owned()).await
+                inner.abandon(saga, Effect::Expired, "it was not answered in time".to_owned()).await.map(|()| None)
             }
         };
         match end {
-            Ok(()) | Err(Stop::Lost) => Ok(()),
+            Ok(command) => Ok(command),
+            Err(Stop::Lost) => Ok(None),
             Err(Stop::Ledger(error)) => Err(error),
             Err(Stop::Rejected(why)) => {
                 tracing::error!(%turn, %why, "an overdue turn could not be compensated");
-                Ok(())
+                Ok(None)
             }
             Err(Stop::End(effect, _)) => {
                 tracing::error!(%turn, %effect, "an overdue turn could not be compensated");
-                Ok(())
+                Ok(None)
             }
         }
     }
 
-    async fn withdraw(&self, saga: &OpenSaga) -> Result<(), Stop> {
+    async fn withdraw(&self, saga: &OpenSaga) -> Result<Option<PendingCommand>, Stop> {
         let withdraw = ReplyWithdraw {
             turn: saga.detected.turn,
             revision: saga.detected.revision,
@@ -167,10 +192,7 @@ impl Worker {
         let change = Change::Withdraw { withdraw: withdraw.clone(), answer_within };
         let entry = self.inner.written(saga, vec![change]).await?;
         told::asked_back(&saga.detected);
-        if let Some(entry) = entry {
-            let traceparent = saga.detected.traceparent.clone();
-            self.inner.publish(&PendingCommand { entry, command: Command::Withdraw(withdraw), traceparent }).await;
-        }
-        Ok(())
+        let (command, traceparent) = (Command::Withdraw(withdraw), saga.detected.traceparent.clone());
+        Ok(entry.map(|entry| PendingCommand { entry, command, traceparent }))
     }
 }
