@@ -138,6 +138,12 @@ impl Journal {
         let Some(mut row) = ConversationRow::load(&mut tx, held.conversation).await? else {
             return Ok(Accepted::Noted);
         };
+        // A reply that came when this turn was not there yet was refused; that is not the end of this one.
+        sqlx::query("delete from outcomes where turn = ? and revision = ? and effect = 'refused'")
+            .bind(ended.turn.0)
+            .bind(ended.revision.0)
+            .execute(&mut *tx)
+            .await?;
         let ending = as_ended(ended);
         self.end_turn(&mut tx, &mut row, held.number, &ending, now).await?;
         row.save(&mut tx).await?;

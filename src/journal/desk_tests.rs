@@ -253,6 +253,9 @@ async fn a_turn_whose_number_the_ledger_has_seen_answered_is_a_persons() {
     let mut desk = Desk::new(settings()).await;
     desk.hear("one").await;
     let turn = desk.publish().await.pop().unwrap();
+    desk.accept(ReplySend { revision: Revision(2), ..desk.reply(&turn, "of the journal's other life") }).await;
+    desk.hear("more").await;
+    let turn = desk.publish().await.pop().unwrap();
     desk.end_notice(&turn, Effect::Confirmed).await;
     assert_eq!(desk.effect(&turn).await, Some(Effect::NeedsAttention), "a worker cannot claim a sending");
     let [left] = &desk.journal.attention().await.unwrap()[..] else { panic!() };

@@ -298,18 +298,21 @@ async fn a_desk_that_did_not_hear_of_an_end_asks_and_is_told() {
 }
 
 #[tokio::test]
-async fn a_desk_that_asks_after_an_older_revision_than_the_one_that_ended_is_sent_to_a_person() {
+async fn a_desk_that_asks_after_what_it_has_ended_itself_is_sent_to_a_person() {
     let scene = Scene::new(10).await;
     let (worker, grown) = (scene.worker("w"), turn("alice", 1, 3));
     worker.on_messages(vec![grown.clone()]).await.unwrap();
     scene.until(&grown, ISSUED).await;
     worker.on_outcomes(vec![outcome(&grown, Effect::HumanReplied)]).await.unwrap();
-    worker.on_messages(vec![turn("alice", 1, 1)]).await.unwrap();
+    worker.on_messages(vec![turn("alice", 1, 1), grown]).await.unwrap();
     worker.drain(Duration::from_secs(5)).await;
     let told = scene.fake.told.lock().unwrap().clone();
-    let [Notice::TurnEnded(ended)] = told.as_slice() else { panic!("one notice, not {told:?}") };
-    assert_eq!((ended.revision, ended.effect), (Revision(1), Effect::NeedsAttention));
-    assert_eq!(ended.reason, "the ledger has ended revision 3 of it, as human_replied");
+    let [Notice::TurnEnded(older), Notice::TurnEnded(same)] = told.as_slice() else { panic!("two, not {told:?}") };
+    assert_eq!((older.revision, same.revision), (Revision(1), Revision(3)));
+    for ended in [older, same] {
+        assert_eq!(ended.effect, Effect::NeedsAttention);
+        assert_eq!(ended.reason, "the ledger has ended revision 3 of it, as human_replied");
+    }
 }
 
 #[tokio::test]

@@ -115,17 +115,19 @@ impl Inner {
     }
 }
 
-/// What a desk hears that asks after a turn which the ledger has ended. That something was sent is news only to a journal
-/// that has gone back in time, and so is a later revision than the one that it asks after: it counts numbers again.
+/// What a desk hears that asks after a turn which the ledger has ended. Some ends are news only to a journal that has gone
+/// back in time and counts numbers again: that something was sent, what only a desk says, and that of a later revision
+/// than the one it asks after. Then the messages that it asks for are others than those that the end was of.
 fn of_closed(asked: &MessagesDetected, known: &Summary) -> Option<(Effect, String)> {
     let effect = known.state.effect()?;
+    let of_desks = matches!(effect, Effect::HumanReplied | Effect::Superseded | Effect::TooOld | Effect::Refused);
+    let other = || format!("the ledger has ended revision {} of it, as {effect}", known.revision);
     Some(if effect.may_have_sent() {
-        (effect, format!("the ledger has ended revision {} of it as {effect}", known.revision))
-    } else if asked.revision == known.revision {
-        (effect, "the ledger has ended it; the first word of that was lost".to_owned())
+        (effect, other())
+    } else if of_desks || asked.revision != known.revision {
+        (Effect::NeedsAttention, other())
     } else {
-        let known = known.revision;
-        (Effect::NeedsAttention, format!("the ledger has ended revision {known} of it, as {effect}"))
+        (effect, "the ledger has ended it; the first word of that was lost".to_owned())
     })
 }
 

@@ -40,16 +40,14 @@ impl Worker {
                 () = stop.cancelled() => return,
                 _ = looks.tick() => {}
             }
-            // What a stop breaks off is as if the worker had died there: the ledger has what is needed to go on.
-            let look = stop.run_until_cancelled(self.with_leases(self.recover_once()));
-            let Some(looked) = look.await else { return };
-            if let Err(error) = looked {
+            if let Err(error) = self.with_leases(self.look(&stop)).await {
                 tracing::warn!(%error, "recovery waits for the ledger");
                 continue;
             }
             if Instant::now() >= prune_at {
                 prune_at = Instant::now() + Duration::from_millis(settings.prune_every_ms);
-                if let Err(error) = self.with_leases(self.prune(retention)).await {
+                let pruned = stop.run_until_cancelled(self.with_leases(self.prune(retention))).await;
+                if let Some(Err(error)) = pruned {
                     tracing::warn!(%error, "old rows were not removed");
                 }
             }
@@ -61,6 +59,11 @@ impl Worker {
     /// # Errors
     /// When the ledger could not be asked; the next look does what this one did not.
     pub async fn recover_once(&self) -> Result<Recovered, LedgerError> {
+        self.look(&CancellationToken::new()).await
+    }
+
+    /// A stop breaks the publishing off: what was not published stays in the outbox, and another look finds it there.
+    async fn look(&self, stop: &CancellationToken) -> Result<Recovered, LedgerError> {
         let (inner, batch) = (&self.inner, self.inner.settings.recovery_batch);
         let ledger = &inner.ports.ledger;
         self.renew_leases().await?;
@@ -70,15 +73,17 @@ impl Worker {
             told::taken_over(&saga);
             self.start(saga, Kept::NotAsked);
         }
-        let mut commands = Vec::new();
-        for saga in ledger.take_overdue(&inner.lease(), batch).await? {
-            done.overdue += 1;
-            commands.extend(self.compensate(&saga).await?);
+        let overdue = ledger.take_overdue(&inner.lease(), batch).await?;
+        done.overdue = overdue.len();
+        let (withdrawals, compensated) = self.compensate_all(&overdue).await;
+        stop.run_until_cancelled(self.publish_all(withdrawals)).await;
+        compensated?;
+        if stop.is_cancelled() {
+            return Ok(done);
         }
         let unpublished = ledger.take_commands(Duration::from_millis(inner.settings.lease_ms), batch).await?;
         done.published = unpublished.len();
-        commands.extend(unpublished);
-        self.publish_all(commands).await;
+        stop.run_until_cancelled(self.publish_all(unpublished)).await;
         Ok(done)
     }
 
@@ -138,6 +143,18 @@ impl Worker {
             }
             tracing::info!(rows = pruned.rows, texts = pruned.texts, "removed what was over age");
         }
+    }
+
+    /// Compensates until the ledger is away; the withdrawals of those that came before are to be published all the same.
+    async fn compensate_all(&self, overdue: &[OpenSaga]) -> (Vec<PendingCommand>, Result<(), LedgerError>) {
+        let mut withdrawals = Vec::new();
+        for saga in overdue {
+            match self.compensate(saga).await {
+                Ok(withdrawal) => withdrawals.extend(withdrawal),
+                Err(error) => return (withdrawals, Err(error)),
+            }
+        }
+        (withdrawals, Ok(()))
     }
 
     /// Goes the next step of undoing a saga whose deadline has passed; the command that is to be published for it.

@@ -166,6 +166,7 @@ impl Surveyor {
             Err(error) => {
                 tracing::warn!(%error, "the broker could not be asked how far behind this is");
                 memory.unreachable = true;
+                memory.in_vain.clear();
                 self.withdraw();
                 return;
             }
