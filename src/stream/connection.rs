@@ -187,8 +187,10 @@ impl Connection {
             .set("fetch.wait.max.ms", wait.to_string())
             // A topic that is missing, or was made anew, is looked for again after this.
             .set("topic.metadata.refresh.interval.ms", "10000")
-            // What is fetched ahead is memory, and lost work on a pause.
-            .set("queued.max.messages.kbytes", "16384")
+            // What is fetched ahead is memory, and lost work on a pause. Counted are payloads, which are a tenth of what a
+            // small batch takes here; a fetch may overshoot the queue by its own size.
+            .set("queued.max.messages.kbytes", "2048")
+            .set("fetch.max.bytes", "2097152")
             .set("session.timeout.ms", settings.session_timeout_ms.to_string())
             .set("max.poll.interval.ms", settings.max_poll_interval_ms.to_string());
         if !settings.client.contains_key("partition.assignment.strategy") {

@@ -208,7 +208,10 @@ impl Workers {
     }
 
     fn worker(&self, settings: &Path) -> Command {
-        program(&self.program, &self.directory, settings, &["worker"])
+        let mut command = program(&self.program, &self.directory, settings, &["worker"]);
+        // As the image has it.
+        command.env("MALLOC_ARENA_MAX", "2");
+        command
     }
 
     /// Runs a command of the system under test to its end.
