@@ -140,15 +140,15 @@ pub async fn run(
     let lasts = Duration::from_secs(scale.seconds);
     let faults = Faults::create(directory)?;
     let mut upgrade =
-        Upgrade { cluster, faults, begun: Instant::now(), lasts, tell, fallen: Vec::new(), names: Names::default() };
-    upgrade.names.note(&upgrade.cluster);
+        Upgrade { cluster, faults, begun: Instant::now(), lasts, tell, fallen: Vec::new(), pids: Pids::default() };
+    upgrade.pids.note(&upgrade.cluster);
     let (migrated, joined, left) = upgrade.replace().await?;
-    let Upgrade { mut cluster, faults, fallen, names, .. } = upgrade;
+    let Upgrade { mut cluster, faults, fallen, pids, .. } = upgrade;
 
     let rested = rest(directory, &mut cluster, &faults, Duration::from_secs(scale.rest_seconds)).await?;
     cluster.dump_metrics().await;
     cluster.end_all();
-    let replies = names.replies(cluster.ledger(), joined, left).await?;
+    let replies = pids.replies(cluster.ledger(), joined, left).await?;
     let verdict = judged(directory, &cluster, &Allowed { grace_ms: 5_000, ..Allowed::default() }).await?;
     Ok(Upgraded { migrated, replies, fallen, rested, verdict })
 }
@@ -161,7 +161,7 @@ struct Upgrade<'a> {
     lasts: Duration,
     tell: &'a dyn Fn(&str),
     fallen: Vec<String>,
-    names: Names,
+    pids: Pids,
 }
 
 impl Upgrade<'_> {
@@ -194,7 +194,7 @@ impl Upgrade<'_> {
         while self.begun.elapsed() < self.lasts.mul_f64(part) {
             sleep(Duration::from_millis(200)).await;
             self.fallen.extend(self.cluster.restart_fallen()?);
-            self.names.note(&self.cluster);
+            self.pids.note(&self.cluster);
         }
         Ok(())
     }
@@ -206,18 +206,19 @@ impl Upgrade<'_> {
     }
 }
 
-/// Under which names the workers of each version wrote into the ledger.
+/// The processes of each version's workers. A worker's name in the ledger ends with its process, in every version; what
+/// stands before it does not stay the same.
 #[derive(Default)]
-struct Names {
+struct Pids {
     old: Vec<String>,
     new: Vec<String>,
 }
 
-impl Names {
+impl Pids {
     fn note(&mut self, cluster: &Cluster) {
-        for (names, worker) in [(&mut self.old, OLD), (&mut self.new, NEW)] {
-            if let Some(name) = cluster.worker_name(worker).filter(|name| !names.contains(name)) {
-                names.push(name);
+        for (pids, worker) in [(&mut self.old, OLD), (&mut self.new, NEW)] {
+            if let Some(pid) = cluster.worker_pid(worker).filter(|pid| !pids.contains(pid)) {
+                pids.push(pid);
             }
         }
     }
@@ -234,9 +235,10 @@ impl Names {
         let mut counted: BTreeMap<i32, Replies> = BTreeMap::new();
         for (who, when, count) in rows {
             let replies = counted.entry(when).or_default();
-            if self.old.contains(&who) {
+            let is_of = |pids: &[String]| pids.iter().any(|pid| who.rsplit('-').next() == Some(pid));
+            if is_of(&self.old) {
                 replies.previous += count;
-            } else if self.new.contains(&who) {
+            } else if is_of(&self.new) {
                 replies.this += count;
             }
         }

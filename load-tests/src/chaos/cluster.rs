@@ -247,9 +247,9 @@ impl Cluster {
         self.workers[number].end();
     }
 
-    /// The name under which a worker that runs writes into the ledger.
-    pub fn worker_name(&self, number: usize) -> Option<String> {
-        self.workers[number].kin.as_ref().map(|kin| format!("worker-{}", kin.pid()))
+    /// The process of a worker that runs; the name under which it writes into the ledger ends with it.
+    pub fn worker_pid(&self, number: usize) -> Option<String> {
+        self.workers[number].kin.as_ref().map(|kin| kin.pid().to_string())
     }
 
     /// SIGSTOP to a worker, or SIGCONT.
