@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{Barrier, Notify};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +29,9 @@ struct Fake {
     limits_gone: AtomicBool,
     ceiling_draft: AtomicBool,
     release: Notify,
-    /// Publications wait until so many are under way.
-    gather: Mutex<Option<Arc<Barrier>>>,
+    /// Publications begin and do not end.
+    stuck: AtomicBool,
+    under_way: AtomicU32,
 }
 
 #[async_trait]
@@ -39,9 +40,9 @@ impl Commands for Fake {
         if self.offline.load(Ordering::SeqCst) {
             return Err(CommandsError("no broker".to_owned()));
         }
-        let gather = self.gather.lock().unwrap().clone();
-        if let Some(gather) = gather {
-            gather.wait().await;
+        if self.stuck.load(Ordering::SeqCst) {
+            self.under_way.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<()>().await;
         }
         self.published.lock().unwrap().push(command.clone());
         Ok(())
@@ -393,24 +394,24 @@ async fn recovery_publishes_turns_beside_each_other_and_a_stop_breaks_it_off() {
     scene.fake.offline.store(false, Ordering::SeqCst);
     scene.clock.advance(Duration::from_secs(15));
 
-    // Three would have to gather: this look ends by the stop only.
-    *scene.fake.gather.lock().unwrap() = Some(Arc::new(Barrier::new(3)));
+    // One after the other, the second would never begin; and only the stop ends this look.
+    scene.fake.stuck.store(true, Ordering::SeqCst);
     let (stop, never) = (CancellationToken::new(), Duration::from_secs(1 << 30));
-    let retention = Retention { rows: never, text: never };
     let other = scene.worker("other");
     let stopping = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        while scene.fake.under_way.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
         stop.cancel();
     };
+    let retention = Retention { rows: never, text: never };
     let stopped = async { tokio::join!(other.recover(retention, stop.clone()), stopping) };
-    tokio::time::timeout(Duration::from_secs(20), stopped).await.expect("a stop is heard in the middle of a look");
+    tokio::time::timeout(Duration::from_secs(20), stopped).await.expect("two begin, and a stop is heard meanwhile");
     assert_eq!(scene.sends(), vec![]);
 
-    *scene.fake.gather.lock().unwrap() = Some(Arc::new(Barrier::new(2)));
+    scene.fake.stuck.store(false, Ordering::SeqCst);
     scene.clock.advance(Duration::from_mins(1));
-    let next = scene.worker("next");
-    let look = tokio::time::timeout(Duration::from_secs(20), next.recover_once()).await;
-    assert_eq!(look.expect("one turn does not wait for another").unwrap().published, 2);
+    assert_eq!(scene.worker("next").recover_once().await.unwrap().published, 2, "what was broken off is still there");
     assert_eq!(scene.sends().len(), 2);
 }
 

@@ -187,14 +187,15 @@ impl Connection {
             .set("fetch.wait.max.ms", wait.to_string())
             // A topic that is missing, or was made anew, is looked for again after this.
             .set("topic.metadata.refresh.interval.ms", "10000")
-            // What is fetched ahead is memory, and lost work on a pause. Counted are payloads, which are a tenth of what a
-            // small batch takes here; a fetch may overshoot the queue by its own size.
-            .set("queued.max.messages.kbytes", "2048")
-            .set("fetch.max.bytes", "2097152")
             .set("session.timeout.ms", settings.session_timeout_ms.to_string())
             .set("max.poll.interval.ms", settings.max_poll_interval_ms.to_string());
         if !settings.client.contains_key("partition.assignment.strategy") {
             config.set("partition.assignment.strategy", "cooperative-sticky");
+        }
+        if !settings.client.contains_key(QUEUED) {
+            // What is fetched ahead is memory, and lost work on a pause. Counted are payloads, of which the memory was ten
+            // times as much; librdkafka bounds a fetch by the same figure.
+            config.set(QUEUED, "2048");
         }
         if !settings.client.contains_key(HEARTBEAT) {
             let heartbeat_ms = (settings.session_timeout_ms / 3).clamp(1, HEARTBEAT_MS);
@@ -209,8 +210,11 @@ const HEARTBEAT: &str = "heartbeat.interval.ms";
 /// The others hear of a member that comes or goes with their next heartbeat; until then nobody reads its partitions.
 /// librdkafka's 3 s would be most of what a turn waits for in a rolling restart.
 const HEARTBEAT_MS: u64 = 1_000;
+/// How much a consumer fetches ahead, in kilobytes.
+const QUEUED: &str = "queued.max.messages.kbytes";
 /// Properties of the client that only consumers have.
-const CONSUMING: [&str; 4] = ["partition.assignment.strategy", "session.timeout.ms", "max.poll.interval.ms", HEARTBEAT];
+const CONSUMING: [&str; 5] =
+    ["partition.assignment.strategy", "session.timeout.ms", "max.poll.interval.ms", HEARTBEAT, QUEUED];
 
 fn base_config(settings: &Settings, address: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
