@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
-use super::ports::{Authority, Ending};
+use super::ports::Authority;
 use crate::contract::ConversationId;
-use crate::journal::{FenceVerdict, Journal, JournalError, OwnLine, SendOrder, Unfinished};
+use crate::journal::{Ending, FenceVerdict, Journal, JournalError, OwnLine, SendOrder, Unfinished};
 
 /// The journal on a runtime; must not be called from a thread of that runtime.
 #[derive(Debug, Clone)]
@@ -44,9 +44,7 @@ impl Authority for JournalAuthority {
         Ok(look.is_some_and(|look| look.aligned && look.at >= since))
     }
     fn end(&mut self, order: &SendOrder, ending: Ending, now: Timestamp) -> Result<(), JournalError> {
-        let Ending { effect, reason, evidence, timings } = ending;
-        let (turn, revision) = (order.send.turn, order.send.revision);
-        self.handle.block_on(self.journal.end(turn, revision, effect, &reason, evidence, timings, now))
+        self.handle.block_on(self.journal.end(order.send.turn, order.send.revision, ending, now))
     }
     fn unfinished(&mut self) -> Result<Vec<Unfinished>, JournalError> {
         self.handle.block_on(self.journal.unfinished())

@@ -9,13 +9,13 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::{Action, Context, Fence, Finish, Machine, Seen};
-use super::ports::{Attempted, Authority, Desk, Ending, Observer, Stage};
+use super::ports::{Attempted, Authority, Desk, Observer, Stage};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::contract::{ConversationId, Effect, Evidence, Revision, Timings, TurnId};
 use crate::error::{Class, Classified, Problem};
 use crate::failpoint;
-use crate::journal::{FenceVerdict, IntentState, JournalError, OwnLine, SendOrder, Unfinished};
+use crate::journal::{Ending, FenceVerdict, IntentState, JournalError, OwnLine, SendOrder, Unfinished};
 
 /// How long failed attempts are remembered; longer than any order lives.
 const REMEMBER: Duration = Duration::from_secs(3600);

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::machine::{Keys, Look, Typed};
 use super::settings::SendProfile;
-use crate::contract::{Conversation, ConversationId, Effect, Evidence, Timings};
-use crate::journal::{FenceVerdict, JournalError, OwnLine, SendOrder, Unfinished};
+use crate::contract::{Conversation, ConversationId, Effect, Timings};
+use crate::journal::{Ending, FenceVerdict, JournalError, OwnLine, SendOrder, Unfinished};
 use crate::screen::window::WindowInfo;
 
 /// The journal as the executor sees it; calls block. Each is one transaction, as described at [`crate::journal::Journal`].
@@ -28,19 +28,6 @@ pub trait Authority: Send {
     fn end(&mut self, order: &SendOrder, ending: Ending, now: Timestamp) -> Result<(), JournalError>;
     /// What a dead executor left.
     fn unfinished(&mut self) -> Result<Vec<Unfinished>, JournalError>;
-}
-
-/// How an order ends, as it is journalled.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ending {
-    /// What became of it.
-    pub effect: Effect,
-    /// Why, without chat text.
-    pub reason: String,
-    /// Where Enter was pressed.
-    pub evidence: Option<Evidence>,
-    /// When each step happened.
-    pub timings: Timings,
 }
 
 /// An input field of an application.

@@ -20,6 +20,7 @@ mod desk_tests;
 mod tests;
 
 pub use desk::DeskStanding;
+pub use outcome::Ending;
 pub use settings::Settings;
 pub use types::{
     Accepted, Attention, ControlState, ConversationState, FenceVerdict, Grown, IntentState, JournalError, LastLook,
@@ -35,13 +36,11 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 use tokio::sync::watch;
 
 use crate::contract::{
-    Command, ControlRecord, Conversation, ConversationId, DesktopId, Effect, Evidence, InstanceId, JournalId,
-    MessagesDetected, Mode, ReplyOutcome, Revision, Timings, TurnId,
+    Command, ControlRecord, Conversation, ConversationId, DesktopId, Effect, InstanceId, JournalId, MessagesDetected,
+    Mode, ReplyOutcome, Revision, TurnId,
 };
 use crate::policy::mode::Halt;
 use crate::policy::turn::TurnRules;
-
-use outcome::Ending;
 
 /// An open journal. Cheap to clone. One process at a time: the file is locked until the last clone is gone.
 #[derive(Debug, Clone)]
@@ -330,18 +329,13 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be written: it is then to be ended again.
-    #[allow(clippy::too_many_arguments, reason = "agreed with the executor; each is a fact of its own")]
     pub async fn end(
         &self,
         turn: TurnId,
         revision: Revision,
-        effect: Effect,
-        reason: &str,
-        evidence: Option<Evidence>,
-        timings: Timings,
+        ending: Ending,
         now: Timestamp,
     ) -> Result<(), JournalError> {
-        let ending = Ending { effect, reason: reason.to_owned(), evidence, timings };
         let mut tx = self.begin().await?;
         self.end_command(&mut tx, turn, revision, ending, now).await?;
         tx.commit().await?;

@@ -10,17 +10,22 @@ use crate::clock::to_millis;
 use crate::contract::{ConversationId, Effect, Evidence, ReplyOutcome, Revision, Timings, TurnId};
 use crate::policy::turn::{self, Event, TurnState, Verdict};
 
-/// How something ends.
-#[derive(Debug, Clone)]
-pub(super) struct Ending {
-    pub(super) effect: Effect,
-    pub(super) reason: String,
-    pub(super) evidence: Option<Evidence>,
-    pub(super) timings: Timings,
+/// How a turn or a command ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ending {
+    /// What became of it.
+    pub effect: Effect,
+    /// Why, without chat text.
+    pub reason: String,
+    /// Where Enter was pressed.
+    pub evidence: Option<Evidence>,
+    /// When each step happened.
+    pub timings: Timings,
 }
 
 impl Ending {
-    pub(super) fn new(effect: Effect, reason: impl Into<String>) -> Self {
+    /// An end without evidence and times.
+    pub fn new(effect: Effect, reason: impl Into<String>) -> Self {
         Self { effect, reason: reason.into(), evidence: None, timings: Timings::default() }
     }
 }

@@ -156,8 +156,7 @@ impl Desk {
     }
 
     pub(super) async fn end(&self, turn: &MessagesDetected, effect: Effect) {
-        let timings = Timings::default();
-        self.journal.end(turn.turn, turn.revision, effect, "test", None, timings, self.at()).await.unwrap();
+        self.journal.end(turn.turn, turn.revision, Ending::new(effect, "test"), self.at()).await.unwrap();
     }
 
     /// Types, enters, sees and confirms the reply to this turn.

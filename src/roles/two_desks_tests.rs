@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::clock::{Clock, ManualClock, from_millis};
 use crate::contract::*;
-use crate::journal::{FenceVerdict, Journal, LastLook, NewMessage};
+use crate::journal::{Ending, FenceVerdict, Journal, LastLook, NewMessage};
 use crate::ledger::SqliteLedger;
 use crate::limits::{InProcessLimits, InProcessMemory};
 use crate::saga::state::State;
@@ -216,7 +216,8 @@ impl Desk {
             self.typed.push(order.send.text.clone());
             self.see(cluster, Cue::Own, &order.send.text).await;
             let timings = Timings { shown_at: Some(now), ..order.timings };
-            self.journal.end(turn, revision, Effect::Confirmed, "shown", None, timings, now).await.unwrap();
+            let shown = Ending { timings, ..Ending::new(Effect::Confirmed, "shown") };
+            self.journal.end(turn, revision, shown, now).await.unwrap();
         }
         self.tell(cluster).await;
     }
@@ -342,7 +343,8 @@ async fn an_outcome_after_the_hand_over_wins_and_the_person_is_told_until_then()
     assert_eq!(desk.effect(turn).await, None, "only the executor ends what was entered");
     desk.see(&cluster, Cue::Own, &text).await;
     let (revision, now) = (typed.send.revision, cluster.clock.now());
-    desk.journal.end(turn, revision, Effect::Confirmed, "shown", None, typed.timings, now).await.unwrap();
+    let shown = Ending { timings: typed.timings, ..Ending::new(Effect::Confirmed, "shown") };
+    desk.journal.end(turn, revision, shown, now).await.unwrap();
     desk.tell(&cluster).await;
     assert_eq!(cluster.state(turn).await, State::Ended(Effect::Confirmed));
     assert_eq!(cluster.ledger.counts().await.unwrap().quota_taken, 1);
